@@ -1,0 +1,256 @@
+"""The packet path, in Rust: the ufrag, SPP and STUN codecs, and the relay's worker threads.
+
+Addresses cross this border as ``(ip, port)`` with the IP in RFC 5952 form; IPv4-mapped IPv6
+addresses become IPv4. Nothing here blocks longer than a copy except `Relay.start` and
+`Relay.stop`, which release the GIL.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, TypeAlias, final
+
+Address: TypeAlias = tuple[str, int]
+KeyState: TypeAlias = Literal["active", "accept", "revoked"]
+UfragKind: TypeAlias = Literal["endpoint", "node", "session", "probe_endpoint", "probe_node"]
+PacketClass: TypeAlias = Literal["stun", "dtls", "rtp", "rtcp"]
+
+MAX_PAYLOAD: Final = 1500
+"""Bytes of payload that are passed on at most, either way."""
+SPP_HEADER: Final = 38
+"""Bytes of the SPP header."""
+UFRAG_LENGTH: Final = 27
+"""Characters of a routing ufrag."""
+
+class UfragError(ValueError):
+    """The ufrag is not a route. ``args`` is ``(reason, sentence)``.
+
+    The reasons: ``length``, ``alphabet``, ``version``, ``spare_bits`` (not of our form);
+    ``unknown_key``, ``revoked_key``, ``check``, ``reserved``, ``kind``, ``port`` (not a route
+    under this key ring).
+    """
+
+@final
+class KeyRing:
+    """Up to eight AES-128 keys for routing ufrags. Immutable; its repr shows ids and states only."""
+
+    def __new__(cls, keys: Sequence[tuple[int, bytes, KeyState]]) -> KeyRing:
+        """Takes (id 0 to 7, 16-byte secret, state). Raises ValueError on any other value,
+        on an id given twice and on two active keys."""
+
+    @property
+    def active(self) -> int | None:
+        """The id of the key that mints, or None."""
+
+@final
+class Route:
+    """What a ufrag says. Immutable, comparable, hashable."""
+
+    def __new__(
+        cls,
+        kind: UfragKind,
+        cluster: int,
+        *,
+        ip: str | None = None,
+        node: int | None = None,
+        port: int = 0,
+        nonce: int = 0,
+        key_id: int = 0,
+    ) -> Route:
+        """Takes an IPv4 address and a port from 1 (endpoint, session, probe_endpoint) or a node id
+        (node, probe_node). Raises ValueError if a value is out of range or of the other kind."""
+
+    @property
+    def kind(self) -> UfragKind:
+        """What the ufrag is for."""
+    @property
+    def cluster(self) -> int:
+        """The cluster that owns the session, 0 to 65535."""
+    @property
+    def ip(self) -> str | None:
+        """The IPv4 address of the endpoint; None if the route names a node."""
+    @property
+    def node(self) -> int | None:
+        """The node id, 0 to 2**32 - 1; None if the route names an endpoint."""
+    @property
+    def port(self) -> int:
+        """UDP port of the shared socket (HTTP port for kind session); 0 for a node."""
+    @property
+    def nonce(self) -> int:
+        """24 random bits."""
+    @property
+    def key_id(self) -> int:
+        """The key the ufrag was or will be made with, 0 to 7."""
+
+def mint_ufrag(ring: KeyRing, route: Route) -> str:
+    """Makes the 27-character ufrag of a route with the key ``route.key_id``.
+
+    Raises UfragError if that key is unknown or revoked. Any accepted key mints, so that tests and
+    rotations can; who mints for clients passes ``ring.active``.
+    """
+
+def open_ufrag(ring: KeyRing, ufrag: str | bytes) -> Route:
+    """Reads the route of a ufrag. Raises UfragError."""
+
+@final
+class SppHeader:
+    """The 38 bytes between relays and transceivers. Immutable, comparable, hashable."""
+
+    def __new__(cls, client: Address, proxy: Address) -> SppHeader:
+        """Raises ValueError if an address is not an IP address and a port of 0 to 65535."""
+
+    @property
+    def client(self) -> Address:
+        """The client as the ingress relay sees it."""
+    @property
+    def proxy(self) -> Address:
+        """The return address; its port is the ingress id."""
+    @property
+    def path(self) -> tuple[str, int, int]:
+        """The path key: client ip, client port, ingress id."""
+
+def pack_spp(header: SppHeader) -> bytes:
+    """The header as 38 bytes."""
+
+def unpack_spp(datagram: bytes) -> SppHeader | None:
+    """Reads the header in front of a datagram; None if it is short or the magic is wrong.
+    The payload is ``datagram[SPP_HEADER:]``; an empty one is an announce."""
+
+def classify(payload: bytes) -> PacketClass | None:
+    """What a payload is by its first byte and length (RFC 7983, 9443); None if a relay drops it,
+    also when it is over MAX_PAYLOAD bytes. Not a promise that it parses."""
+
+@final
+class StunMessage:
+    """The frame and the attributes of a STUN message (RFC 8489). Nothing is verified but lengths."""
+
+    @property
+    def kind(self) -> int:
+        """Method and class: 0x0001 binding request, 0x0101 success, 0x0111 error, 0x0011 indication."""
+    @property
+    def transaction(self) -> bytes:
+        """The 12-byte transaction id."""
+    @property
+    def attributes(self) -> list[tuple[int, int, bytes]]:
+        """(type, offset of the value in the message, value without padding), in order."""
+
+def read_stun(datagram: bytes) -> StunMessage | None:
+    """Reads a message; None unless header, cookie and every length are exactly right."""
+
+DROP_REASONS: Final[Mapping[str, str]]
+"""Every reason to drop a packet, with one sentence for the operator."""
+
+@final
+class RelayConfig:
+    """What a relay needs to start. Immutable. Raises ValueError with a sentence on a bad value."""
+
+    def __new__(
+        cls,
+        listeners: Sequence[tuple[Address, Address]],
+        policy: Policy,
+        *,
+        workers: int = 1,
+        max_flows: int = 262_144,
+        idle_timeout_seconds: float = 60.0,
+        claim_rate: int = 200,
+        claim_burst: int = 1000,
+        socket_buffer_bytes: int = 8_388_608,
+    ) -> RelayConfig:
+        """Takes (public, internal) socket addresses, 1 to 16; the internal one is never a wildcard,
+        and its port, the ingress id, is given once. Workers 1 to 64, flows 1 to 2**24."""
+
+@final
+class Policy:
+    """What may change while a relay runs: keys, networks, nodes. Immutable."""
+
+    def __new__(
+        cls,
+        ring: KeyRing,
+        *,
+        cluster: int | None = None,
+        transceivers: Sequence[str] = (),
+        peers: Sequence[str] = (),
+        nodes: Mapping[int, Address] | None = None,
+        admission_exempt: Sequence[str] = (),
+    ) -> Policy:
+        """Takes networks as ``CIDR`` or ``CIDR:PORT`` or ``CIDR:FIRST-LAST`` (an IPv6 CIDR with
+        ports in brackets: ``[2001:db8::/64]:7000``); peers and exempt networks without ports.
+        Raises ValueError on bad text and if a network is in both lists."""
+
+@final
+class Relay:
+    """The worker threads of one relay, and the table they share."""
+
+    def __new__(cls, config: RelayConfig) -> Relay: ...
+    def start(self) -> list[str]:
+        """Binds every socket and starts the workers; returns warnings, one sentence each.
+
+        Raises OSError with ``filename`` set to the address that could not be bound; nothing is
+        left running then. Raises RuntimeError if it was started before.
+        """
+
+    def stop(self) -> None:
+        """Stops the workers and closes the sockets. Safe to call again."""
+
+    def reload(self, policy: Policy) -> None:
+        """Applies another policy to every packet from now on."""
+
+    def counters(self) -> dict[str, int]:
+        """Counts since start by name, summed over the workers."""
+
+    def drops(self) -> dict[str, int]:
+        """Packets dropped since start by reason, all reasons, summed over the workers."""
+
+    def gauges(self) -> dict[str, int]:
+        """``flows`` (paths in the table), ``next_hops``, ``workers`` (alive)."""
+
+    def listeners(self) -> list[tuple[Address, Address]]:
+        """The bound (public, internal) addresses; port 0 in the configuration is resolved here."""
+
+    def flows(self, cursor: int = 0, limit: int = 1000) -> tuple[list[Flow], int]:
+        """Up to ``limit`` paths from a cursor on, and the next cursor (0: that was all).
+        A path that lives through the whole listing is listed exactly once."""
+
+@final
+class Flow:
+    """One path at one moment."""
+
+    @property
+    def client(self) -> Address:
+        """The client's address."""
+    @property
+    def ingress(self) -> int:
+        """The ingress id of the VIP the client sends to."""
+    @property
+    def claims(self) -> list[Claim]:
+        """The next hops that claim the path."""
+    @property
+    def packets_in(self) -> int:
+        """Packets from the client that were forwarded."""
+    @property
+    def bytes_in(self) -> int:
+        """Their payload bytes."""
+    @property
+    def packets_out(self) -> int:
+        """Packets sent to the client."""
+    @property
+    def bytes_out(self) -> int:
+        """Their payload bytes."""
+    @property
+    def age_seconds(self) -> float:
+        """Since the path was first seen."""
+    @property
+    def idle_seconds(self) -> float:
+        """Since the last packet either way."""
+
+@final
+class Claim:
+    """One next hop's claim to a path."""
+
+    @property
+    def next_hop(self) -> Address:
+        """Where the path's packets go."""
+    @property
+    def state(self) -> Literal["pending", "weak", "strong"]:
+        """Pending: asked for. Weak: a STUN success came back. Strong: DTLS, SRTP or an announce did."""
+    @property
+    def idle_seconds(self) -> float:
+        """Since it was opened (pending) or last confirmed."""

@@ -1,0 +1,19 @@
+//! Time as the core sees it: a number handed in, never asked for.
+
+use std::time::Duration;
+
+/// Microseconds since an arbitrary start; never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// How long before `self` the moment `earlier` was; zero if it was later.
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment `later` after this one.
+    pub fn after(self, later: Duration) -> Time {
+        Time(self.0.saturating_add(u64::try_from(later.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
