@@ -69,11 +69,16 @@ drop_reasons! {
 macro_rules! counters {
     ($($field:ident, $meaning:literal;)*) => {
         /// The counters of one worker. Only that worker adds; anybody reads.
-        #[derive(Default)]
         #[repr(align(128))] // two cache lines: neighbours' counters do not share one
         pub struct Counters {
             $(#[doc = $meaning] pub $field: Counter,)*
             drops: [Counter; DropReason::ALL.len()],
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Counters { $($field: Counter::default(),)* drops: std::array::from_fn(|_| Counter::default()) }
+            }
         }
 
         impl Counters {

@@ -128,6 +128,22 @@ impl Invalid {
             Invalid::Port => "port",
         }
     }
+
+    /// One sentence for an operator.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Invalid::Length => "a routing ufrag has 27 characters",
+            Invalid::Alphabet => "a routing ufrag has only the characters a to z and 2 to 7",
+            Invalid::Version => "the version is not 0",
+            Invalid::SpareBits => "the two spare bits of the last character are not zero",
+            Invalid::UnknownKey => "the key ring has no key with the id it names",
+            Invalid::RevokedKey => "the key it names is revoked",
+            Invalid::Check => "the check is not zero: forged, or made with another secret",
+            Invalid::Reserved => "the reserved bits are not zero",
+            Invalid::Kind => "the kind is not assigned",
+            Invalid::Port => "a node has no port, and an endpoint has one",
+        }
+    }
 }
 
 /// What a key may be used for.

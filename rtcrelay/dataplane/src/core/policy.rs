@@ -1,0 +1,67 @@
+//! What may change while a relay runs: keys, networks, nodes.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::address::{Endpoint, Networks};
+use super::ufrag::{Invalid, KeyRing};
+use crate::stats::DropReason;
+
+/// An immutable snapshot; a reload replaces it whole.
+#[derive(Clone, Default)]
+pub struct Policy {
+    /// The keys that open ufrags.
+    pub ring: KeyRing,
+    /// The cluster whose transceivers this relay reaches; none on a global ingress.
+    pub cluster: Option<u16>,
+    /// Where transceivers may be. A route outside is refused, also under a leaked key.
+    pub transceivers: Networks,
+    /// Where the internal sockets of other relays are.
+    pub peers: Networks,
+    /// Node ids and their addresses.
+    pub nodes: HashMap<u32, SocketAddr>,
+    /// Sources whose new paths are not limited.
+    pub admission_exempt: Networks,
+}
+
+/// Where a ufrag leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The transceiver.
+    pub next_hop: Endpoint,
+    /// Whether no claim may come of it.
+    pub probe: bool,
+}
+
+impl Policy {
+    /// Opens a ufrag and finds the transceiver it names.
+    #[inline]
+    pub fn resolve(&self, ufrag: &[u8]) -> Result<Destination, DropReason> {
+        let route = self.ring.open(ufrag).map_err(reason)?;
+        if route.kind == super::ufrag::Kind::Session {
+            return Err(DropReason::UfragKind);
+        }
+        if self.cluster != Some(route.cluster) {
+            return Err(DropReason::ClusterUnknown);
+        }
+        let address = match route.address() {
+            Some(address) => address,
+            None => *self.nodes.get(&route.endpoint).ok_or(DropReason::NodeUnknown)?,
+        };
+        let next_hop = Endpoint::from(address);
+        if !self.transceivers.contains(&next_hop) {
+            return Err(DropReason::EndpointForbidden);
+        }
+        Ok(Destination { next_hop, probe: route.kind.is_probe() })
+    }
+}
+
+fn reason(invalid: Invalid) -> DropReason {
+    match invalid {
+        Invalid::Length | Invalid::Alphabet | Invalid::Version | Invalid::SpareBits => DropReason::UfragForeign,
+        Invalid::UnknownKey => DropReason::UfragUnknownKey,
+        Invalid::RevokedKey => DropReason::UfragRevokedKey,
+        Invalid::Check | Invalid::Reserved => DropReason::UfragForged,
+        Invalid::Kind | Invalid::Port => DropReason::UfragKind,
+    }
+}

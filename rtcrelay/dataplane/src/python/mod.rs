@@ -1,0 +1,44 @@
+//! The Python face: conversions and nothing else. `_dataplane.pyi` documents it.
+
+mod codec;
+
+use std::net::{IpAddr, SocketAddr};
+
+use pyo3::create_exception;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::core::{demux, spp, ufrag};
+use crate::stats::DropReason;
+
+create_exception!(rtcrelay._dataplane, UfragError, PyValueError);
+
+/// An address as Python holds it.
+type Address = (String, u16);
+
+fn to_address(address: SocketAddr) -> Address {
+    (address.ip().to_canonical().to_string(), address.port())
+}
+
+fn from_address((ip, port): &Address) -> PyResult<SocketAddr> {
+    let parsed: IpAddr =
+        ip.parse().map_err(|_| PyValueError::new_err(format!("{ip:?} is not an IPv4 or IPv6 address")))?;
+    Ok(SocketAddr::new(parsed.to_canonical(), *port))
+}
+
+/// The module `rtcrelay._dataplane`.
+#[pymodule(name = "_dataplane")]
+fn dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("UfragError", py.get_type::<UfragError>())?;
+    module.add("MAX_PAYLOAD", demux::MAX_PAYLOAD)?;
+    module.add("SPP_HEADER", spp::HEADER)?;
+    module.add("UFRAG_LENGTH", ufrag::LENGTH)?;
+    let reasons = PyDict::new(py);
+    for reason in DropReason::ALL {
+        reasons.set_item(reason.name(), reason.meaning())?;
+    }
+    module.add("DROP_REASONS", reasons)?;
+    codec::register(module)
+}
