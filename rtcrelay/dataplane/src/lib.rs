@@ -8,7 +8,7 @@
 //! `io::worker` sends what the verdicts say.
 
 pub mod core;
-// pub mod io;
+pub mod io;
 #[cfg(feature = "python")]
 mod python;
 pub mod stats;

@@ -21,9 +21,12 @@ impl Endpoint {
         spp::canonical(self.ip)
     }
 
-    /// The address as sixteen bytes.
-    pub fn octets(&self) -> &[u8; 16] {
-        &self.ip
+    /// Sixteen bytes of IP address and the port.
+    pub fn bytes(&self) -> [u8; 18] {
+        let mut bytes = [0u8; 18];
+        bytes[..16].copy_from_slice(&self.ip);
+        bytes[16..].copy_from_slice(&self.port.to_be_bytes());
+        bytes
     }
 
     /// Whether no host can be there: port 0, unspecified, multicast or broadcast.
@@ -70,8 +73,7 @@ impl PathKey {
     /// Sixteen bytes of IP address, port, ingress id.
     pub fn bytes(&self) -> [u8; 20] {
         let mut bytes = [0u8; 20];
-        bytes[..16].copy_from_slice(&self.client.ip);
-        bytes[16..18].copy_from_slice(&self.client.port.to_be_bytes());
+        bytes[..18].copy_from_slice(&self.client.bytes());
         bytes[18..].copy_from_slice(&self.ingress.to_be_bytes());
         bytes
     }
@@ -114,7 +116,14 @@ impl FromStr for Network {
         let (cidr, ports) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (cidr, after) = rest.split_once(']').ok_or_else(|| wrong("the bracket is not closed"))?;
-                (cidr, if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or_else(|| wrong("after the bracket comes :PORT"))?) })
+                (
+                    cidr,
+                    if after.is_empty() {
+                        None
+                    } else {
+                        Some(after.strip_prefix(':').ok_or_else(|| wrong("after the bracket comes :PORT"))?)
+                    },
+                )
             }
             None if text.matches(':').count() > 1 => (text, None),
             None => text.split_once(':').map_or((text, None), |(cidr, ports)| (cidr, Some(ports))),
@@ -123,7 +132,11 @@ impl FromStr for Network {
         let ip: IpAddr = ip.parse().map_err(|_| wrong("an IPv4 or IPv6 address comes first"))?;
         let bits: u32 = if ip.is_ipv4() { 32 } else { 128 };
         let length = match length {
-            Some(length) => length.parse().ok().filter(|l| *l <= bits).ok_or_else(|| wrong(&format!("the prefix length is 0 to {bits}")))?,
+            Some(length) => length
+                .parse()
+                .ok()
+                .filter(|l| *l <= bits)
+                .ok_or_else(|| wrong(&format!("the prefix length is 0 to {bits}")))?,
             None => bits,
         };
         let length = length + (128 - bits);
@@ -207,7 +220,14 @@ mod tests {
 
     #[test]
     fn a_network_is_written_as_it_is_read() {
-        for text in ["10.0.0.0/8", "10.0.0.1/32:7000", "10.0.0.0/24:1-2", "2001:db8::/32", "[2001:db8::/64]:7000", "[::1/128]:1-9"] {
+        for text in [
+            "10.0.0.0/8",
+            "10.0.0.1/32:7000",
+            "10.0.0.0/24:1-2",
+            "2001:db8::/32",
+            "[2001:db8::/64]:7000",
+            "[::1/128]:1-9",
+        ] {
             assert_eq!(text.parse::<Network>().expect("a network").to_string(), text);
         }
     }

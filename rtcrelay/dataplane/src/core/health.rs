@@ -4,14 +4,10 @@
 //! error shortens the time to 1 s, but alone proves nothing, for anybody can forge one. Binding
 //! requests still go to a dead next hop, so it revives with its first answer.
 
-use std::hash::BuildHasher;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use hashbrown::HashMap;
-
 use super::address::Endpoint;
-use super::path::Hashing;
+use super::table::{Entry, Hashing, Table};
 use super::time::Time;
 
 const SILENCE: Duration = Duration::from_secs(3);
@@ -19,12 +15,11 @@ const SILENCE_AFTER_ICMP: Duration = Duration::from_secs(1);
 const UNANSWERED: u32 = 20;
 /// A next hop nobody sent to for this long is forgotten.
 const FORGET: Duration = Duration::from_secs(120);
-/// Next hops remembered per shard; chosen: far more transceivers than one relay serves.
-const PER_SHARD: usize = 1024;
-const SHARDS: usize = 16;
+/// Next hops remembered; chosen: far more transceivers than one relay serves.
+const MAXIMUM: usize = 16_384;
 
-#[derive(Clone, Copy)]
 struct Health {
+    next_hop: Endpoint,
     /// The first packet since something came back.
     unanswered_since: Time,
     unanswered: u32,
@@ -33,70 +28,80 @@ struct Health {
 }
 
 /// The health of every next hop in use.
-pub struct NextHops {
-    shards: [Mutex<HashMap<Endpoint, Health, Hashing>>; SHARDS],
-    hashing: Hashing,
-}
+pub struct NextHops(Table<Health>);
 
 impl NextHops {
     /// An empty table.
     pub fn new(hashing: Hashing) -> NextHops {
-        let shard = || Mutex::new(HashMap::with_capacity_and_hasher(2 * PER_SHARD, hashing));
-        NextHops { shards: std::array::from_fn(|_| shard()), hashing }
+        NextHops(Table::new(MAXIMUM, FORGET, hashing))
     }
 
-    /// Notes a packet on its way to a next hop and says whether it is alive.
+    /// Notes a packet on its way to a next hop and says whether it is alive. One that does not
+    /// fit into the table counts as alive.
     pub fn sending(&self, next_hop: &Endpoint, now: Time) -> bool {
-        let mut shard = self.shard(next_hop);
-        if let Some(health) = shard.get_mut(next_hop) {
-            if health.unanswered == 0 {
-                health.unanswered_since = now;
-            }
-            health.unanswered = health.unanswered.saturating_add(1);
-            health.last_sent = now;
-            return !health.is_dead(now);
+        let (hash, mut shard) = self.0.shard(next_hop);
+        if let Some(health) = shard.find(next_hop, hash) {
+            return health.sending(now);
         }
-        if shard.len() >= PER_SHARD {
-            shard.retain(|_, health| now.since(health.last_sent) < FORGET);
-        }
-        if shard.len() < PER_SHARD {
-            shard.insert(*next_hop, Health { unanswered_since: now, unanswered: 1, last_sent: now, icmp_at: None });
-        }
+        let new = Health { next_hop: *next_hop, unanswered_since: now, unanswered: 1, last_sent: now, icmp_at: None };
+        shard.insert(new, hash, now);
         true
     }
 
     /// Notes a packet that came back.
     pub fn returned(&self, next_hop: &Endpoint) {
-        if let Some(health) = self.shard(next_hop).get_mut(next_hop) {
+        self.update(next_hop, |health| {
             health.unanswered = 0;
             health.icmp_at = None;
-        }
+        });
     }
 
     /// Notes an ICMP error about a next hop.
     pub fn icmp_error(&self, next_hop: &Endpoint, now: Time) {
-        if let Some(health) = self.shard(next_hop).get_mut(next_hop) {
+        self.update(next_hop, |health| {
             health.icmp_at.get_or_insert(now);
+        });
+    }
+
+    fn update(&self, next_hop: &Endpoint, change: impl FnOnce(&mut Health)) {
+        let (hash, mut shard) = self.0.shard(next_hop);
+        if let Some(health) = shard.find(next_hop, hash) {
+            change(health);
         }
     }
 
     /// Next hops remembered.
-    pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().expect("no holder panics").len()).sum()
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Entry for Health {
+    type Key = Endpoint;
+
+    fn key(&self) -> Endpoint {
+        self.next_hop
     }
 
-    /// Whether none is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    fn hash(key: &Endpoint, hashing: &Hashing) -> u64 {
+        hashing.of(&key.bytes())
     }
 
-    fn shard(&self, next_hop: &Endpoint) -> std::sync::MutexGuard<'_, HashMap<Endpoint, Health, Hashing>> {
-        let hash = self.hashing.hash_one(next_hop);
-        self.shards[(hash >> 32) as usize % SHARDS].lock().expect("no holder panics")
+    fn is_over(&mut self, now: Time, idle: Duration) -> bool {
+        now.since(self.last_sent) >= idle
     }
 }
 
 impl Health {
+    fn sending(&mut self, now: Time) -> bool {
+        if self.unanswered == 0 {
+            self.unanswered_since = now;
+        }
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.last_sent = now;
+        !self.is_dead(now)
+    }
+
     fn is_dead(&self, now: Time) -> bool {
         let limit = if self.icmp_at.is_some() { SILENCE_AFTER_ICMP } else { SILENCE };
         self.unanswered > UNANSWERED && now.since(self.unanswered_since) >= limit
@@ -113,7 +118,7 @@ mod tests {
 
     /// Sends a packet every 10 ms for `millis`, from `start`; says whether the last found it alive.
     fn send_for(table: &NextHops, start: u64, millis: u64) -> bool {
-        (0..=millis / 10).map(|step| table.sending(&next_hop(), Time((start + step * 10) * 1000))).last().expect("one")
+        (0..=millis / 10).fold(true, |_, step| table.sending(&next_hop(), Time((start + step * 10) * 1000)))
     }
 
     #[test]
@@ -129,7 +134,7 @@ mod tests {
     fn time_without_packets_proves_nothing() {
         let table = NextHops::new(Hashing::default());
         assert!(send_for(&table, 0, 100));
-        assert!(send_for(&table, 9000, 90), "twenty packets are needed");
+        assert!(send_for(&table, 9000, 80), "more than twenty packets are needed");
         assert!(!send_for(&table, 9100, 10));
     }
 

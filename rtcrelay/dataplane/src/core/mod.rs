@@ -1,14 +1,17 @@
 //! Decisions about packets. No socket, clock, thread or Python here, and no unsafe code.
 #![forbid(unsafe_code)]
 
-// pub mod address;
+pub mod address;
+pub mod claims;
 pub mod demux;
-// pub mod health;
-// pub mod limit;
-// pub mod path;
-// pub mod policy;
-// pub mod relay;
+pub mod health;
+pub mod limit;
+pub mod path;
+pub mod policy;
+pub mod relay;
 pub mod spp;
+pub mod spread;
 pub mod stun;
+pub mod table;
 pub mod time;
 pub mod ufrag;

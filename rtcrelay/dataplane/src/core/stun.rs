@@ -48,7 +48,12 @@ impl<'a> Message<'a> {
     #[inline]
     pub fn read(bytes: &'a [u8]) -> Option<Message<'a>> {
         let length = usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]));
-        if bytes.len() < HEADER || bytes[0] > 3 || bytes[4..8] != COOKIE || length % 4 != 0 || length != bytes.len() - HEADER {
+        if bytes.len() < HEADER
+            || bytes[0] > 3
+            || bytes[4..8] != COOKIE
+            || length % 4 != 0
+            || length != bytes.len() - HEADER
+        {
             return None;
         }
         let mut rest = &bytes[HEADER..];
@@ -99,8 +104,11 @@ impl<'a> Iterator for Attributes<'a> {
     fn next(&mut self) -> Option<Attribute<'a>> {
         let rest = self.bytes.get(self.at..).filter(|rest| rest.len() >= 4)?;
         let length = value_length(rest);
-        let attribute =
-            Attribute { kind: u16::from_be_bytes([rest[0], rest[1]]), offset: self.at + 4, value: rest.get(4..4 + length)? };
+        let attribute = Attribute {
+            kind: u16::from_be_bytes([rest[0], rest[1]]),
+            offset: self.at + 4,
+            value: rest.get(4..4 + length)?,
+        };
         self.at += 4 + padded(length);
         Some(attribute)
     }

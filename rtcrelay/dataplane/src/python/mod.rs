@@ -1,6 +1,7 @@
 //! The Python face: conversions and nothing else. `_dataplane.pyi` documents it.
 
 mod codec;
+mod relay;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,5 +41,6 @@ fn dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
         reasons.set_item(reason.name(), reason.meaning())?;
     }
     module.add("DROP_REASONS", reasons)?;
-    codec::register(module)
+    codec::register(module)?;
+    relay::register(module)
 }

@@ -1,0 +1,348 @@
+//! The relay's decision about one datagram.
+//!
+//! `handle_public` judges what a client sent, `handle_internal` what a transceiver or another
+//! relay sent. Both take the time and return a verdict; they touch nothing but the tables. The
+//! ten rules are those of the architecture document; comments name them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::address::{Endpoint, PathKey};
+use super::claims::{Claims, Proof};
+use super::demux::{self, Class};
+use super::health::NextHops;
+use super::limit::Limiter;
+use super::path::{MAX_CLAIMS, Path};
+use super::policy::Policy;
+use super::spp;
+use super::stun::{self, Message};
+use super::table::Hashing;
+use super::time::Time;
+use crate::stats::{Counters, DropReason};
+
+/// What to do with a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it with its SPP header to each of these.
+    Forward(Hops),
+    /// Send this many bytes of the answer buffer back to the client.
+    Answer(usize),
+    /// Send the payload behind the SPP header to a client.
+    ToClient(Delivery),
+    /// Send the whole datagram, unchanged, to another relay.
+    Pass(Endpoint),
+    /// It told the relay something and goes nowhere.
+    Consumed,
+    /// Count it.
+    Drop(DropReason),
+}
+
+/// Up to four next hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hops {
+    hops: [Option<Endpoint>; MAX_CLAIMS],
+}
+
+impl Hops {
+    fn one(hop: Endpoint) -> Hops {
+        Hops { hops: [Some(hop), None, None, None] }
+    }
+
+    /// The next hops.
+    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        self.hops.iter().flatten()
+    }
+}
+
+/// Where a returning payload goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The public listener that sends it, by its number in the configuration.
+    pub listener: usize,
+    /// The client.
+    pub client: Endpoint,
+    /// The address to send from, if the listener is a wildcard and the client was heard on it.
+    pub local: Option<IpAddr>,
+}
+
+/// A datagram from a client.
+#[derive(Clone, Copy, Debug)]
+pub struct FromClient<'a> {
+    /// The number of the public listener.
+    pub listener: usize,
+    /// The source.
+    pub source: SocketAddr,
+    /// The address it was sent to, if the listener is a wildcard.
+    pub local: Option<IpAddr>,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+/// What every decision needs.
+#[derive(Clone, Copy)]
+pub struct Turn<'a> {
+    /// The time.
+    pub now: Time,
+    /// Keys and networks.
+    pub policy: &'a Policy,
+    /// The worker's counters.
+    pub counters: &'a Counters,
+}
+
+/// Sizes and rates, fixed at start.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Paths at most.
+    pub max_flows: usize,
+    /// A path without packets for this long ends.
+    pub idle: Duration,
+    /// New claims a second from one IPv4 address or IPv6 /56.
+    pub claim_rate: u32,
+    /// New claims at once.
+    pub claim_burst: u32,
+}
+
+/// Mapped-address answers a second, and at once, for one IPv4 /24 or IPv6 /56.
+const ANSWER_RATE: u32 = 10;
+/// Source networks whose rate is remembered; 16 bytes each.
+const RATE_BUCKETS: usize = 16_384;
+
+/// The tables of a relay, shared by its workers.
+pub struct Relay {
+    internals: Vec<Endpoint>,
+    claims: Claims,
+    next_hops: NextHops,
+    answers: Mutex<Limiter>,
+    hashing: Hashing,
+}
+
+impl Relay {
+    /// A relay whose listener number n has the internal address `internals[n]`.
+    pub fn new(internals: Vec<Endpoint>, limits: &Limits, hashing: Hashing) -> Relay {
+        Relay {
+            internals,
+            claims: Claims::new(limits, hashing),
+            next_hops: NextHops::new(hashing),
+            answers: Mutex::new(Limiter::new(ANSWER_RATE, ANSWER_RATE, RATE_BUCKETS)),
+            hashing,
+        }
+    }
+
+    /// The internal address of a listener, which goes into the SPP header as the proxy.
+    pub fn internal(&self, listener: usize) -> Endpoint {
+        self.internals[listener]
+    }
+
+    /// Judges a datagram from a client. An answer is written into `answer`.
+    pub fn handle_public(
+        &self,
+        turn: Turn<'_>,
+        datagram: FromClient<'_>,
+        answer: &mut [u8; stun::MAX_RESPONSE],
+    ) -> Verdict {
+        let client = Endpoint::from(datagram.source);
+        if client.is_nobody() {
+            return Verdict::Drop(DropReason::Source);
+        }
+        let key = PathKey { client, ingress: self.internals[datagram.listener].port };
+        match self.judge(turn, key, datagram.local, datagram.payload) {
+            Ok(Judged::Hops(hops)) => Verdict::Forward(hops),
+            Ok(Judged::AsksForItsAddress(request)) => self.answer(turn, client, &request, answer),
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// Judges a datagram that came to an internal socket, SPP header in front.
+    pub fn handle_internal(&self, turn: Turn<'_>, source: SocketAddr, datagram: &[u8]) -> Verdict {
+        self.judge_internal(turn, source.into(), datagram).unwrap_or_else(Verdict::Drop)
+    }
+
+    fn judge_internal(&self, turn: Turn<'_>, source: Endpoint, datagram: &[u8]) -> Result<Verdict, DropReason> {
+        let (header, payload) = spp::unpack(datagram).map_err(|malformed| match malformed {
+            spp::Malformed::Short => DropReason::SppShort,
+            spp::Malformed::Magic => DropReason::SppMagic,
+        })?;
+        let (client, proxy) = (Endpoint::from(header.client), Endpoint::from(header.proxy));
+        if client.is_nobody() {
+            return Err(DropReason::SppClient);
+        }
+        let key = PathKey { client, ingress: proxy.port };
+        let mine = self.internals.iter().position(|internal| *internal == proxy);
+        let (from_transceiver, from_peer) =
+            (turn.policy.transceivers.contains(&source), turn.policy.peers.contains(&source));
+        match mine {
+            Some(listener) if from_transceiver || from_peer => {
+                let local = self.returning(turn, key, source, payload)?;
+                if payload.is_empty() {
+                    return Ok(Verdict::Consumed);
+                }
+                Ok(Verdict::ToClient(Delivery { listener, client, local }))
+            }
+            None if from_transceiver && turn.policy.peers.contains(&proxy) => {
+                self.returning(turn, key, source, payload)?;
+                Ok(Verdict::Pass(proxy))
+            }
+            // The hop rule: what a relay sends goes to a transceiver, so loops cannot be.
+            None if from_peer => match self.judge(turn, key, None, payload)? {
+                Judged::Hops(hops) => Ok(Verdict::Forward(hops)),
+                Judged::AsksForItsAddress(_) => Err(DropReason::NoRoute), // its ingress answers
+            },
+            _ => Err(DropReason::SppDirection),
+        }
+    }
+
+    /// Chooses the next hops of a client's payload (rules 1, 2, 3, 5, 6).
+    fn judge<'a>(
+        &self,
+        turn: Turn<'_>,
+        key: PathKey,
+        local: Option<IpAddr>,
+        payload: &'a [u8],
+    ) -> Result<Judged<'a>, DropReason> {
+        if demux::classify(payload)? == Class::Stun {
+            let message = Message::read(payload).ok_or(DropReason::MalformedStun)?;
+            if message.kind() == stun::BINDING_REQUEST {
+                return match message.find(stun::USERNAME) {
+                    Some(username) => self.route(turn, key, local, username.value, payload.len()).map(Judged::Hops),
+                    None => Ok(Judged::AsksForItsAddress(message)),
+                };
+            }
+        }
+        self.follow(turn, key, local, payload.len()).map(Judged::Hops)
+    }
+
+    /// Routes a binding request by its ufrag, also on a known path.
+    fn route(
+        &self,
+        turn: Turn<'_>,
+        key: PathKey,
+        local: Option<IpAddr>,
+        username: &[u8],
+        length: usize,
+    ) -> Result<Hops, DropReason> {
+        let ufrag = username.split(|byte| *byte == b':').next().unwrap_or_default();
+        let destination = turn.policy.resolve(ufrag)?;
+        if destination.probe {
+            turn.counters.probes.add(1);
+            return Ok(Hops::one(destination.next_hop));
+        }
+        self.claims.open(turn, key, destination.next_hop, self.hashing.of(ufrag), |path| {
+            note_from_client(path, turn.now, local, length);
+        })?;
+        // A request is always sent: its answer is how a dead next hop revives.
+        self.next_hops.sending(&destination.next_hop, turn.now);
+        turn.counters.routed_by_ufrag.add(1);
+        Ok(Hops::one(destination.next_hop))
+    }
+
+    /// Sends any other packet to every confirmed claim of its path.
+    fn follow(&self, turn: Turn<'_>, key: PathKey, local: Option<IpAddr>, length: usize) -> Result<Hops, DropReason> {
+        let mut hops = [None; MAX_CLAIMS];
+        self.claims.with_path(&key, |path| {
+            path.expire_claims(turn.now);
+            let mut confirmed = path.confirmed().map(|claim| claim.next_hop);
+            hops = std::array::from_fn(|_| confirmed.next());
+            if hops[0].is_some() {
+                drop(confirmed);
+                note_from_client(path, turn.now, local, length);
+            }
+        });
+        if hops[0].is_none() {
+            return Err(DropReason::NoRoute);
+        }
+        for hop in &mut hops {
+            *hop = hop.filter(|hop| self.next_hops.sending(hop, turn.now));
+        }
+        match hops.iter().flatten().count() as u64 {
+            0 => Err(DropReason::NextHopDead),
+            copies => {
+                turn.counters.routed_by_path.add(1);
+                turn.counters.fan_out.add(copies - 1);
+                Ok(Hops { hops })
+            }
+        }
+    }
+
+    /// Learns from a packet on its way to a client (rules 3 and 4); returns the address that the
+    /// client sent to, where a wildcard listener has seen it.
+    fn returning(
+        &self,
+        turn: Turn<'_>,
+        key: PathKey,
+        source: Endpoint,
+        payload: &[u8],
+    ) -> Result<Option<IpAddr>, DropReason> {
+        let proof = if payload.is_empty() {
+            turn.counters.announces.add(1);
+            Proof::Strong
+        } else if demux::classify(payload)? != Class::Stun {
+            Proof::Strong
+        } else {
+            match Message::read(payload).ok_or(DropReason::MalformedStun)?.kind() {
+                stun::BINDING_SUCCESS => Proof::Weak,
+                _ => Proof::None,
+            }
+        };
+        self.next_hops.returned(&source);
+        Ok(self.claims.confirm(turn, key, source, proof, payload.len()))
+    }
+
+    /// Answers a binding request without USERNAME (rule 6).
+    fn answer(
+        &self,
+        turn: Turn<'_>,
+        client: Endpoint,
+        request: &Message<'_>,
+        answer: &mut [u8; stun::MAX_RESPONSE],
+    ) -> Verdict {
+        if request.fingerprint_is_right() == Some(false) {
+            return Verdict::Drop(DropReason::StunFingerprint);
+        }
+        let network = self.hashing.of(&client.prefix(24));
+        if !self.answers.lock().expect("no holder of the lock panics").admit(network, turn.now) {
+            return Verdict::Drop(DropReason::StunRateLimited);
+        }
+        turn.counters.stun_answered.add(1);
+        Verdict::Answer(stun::write_binding_success(request, client.into(), answer))
+    }
+
+    /// Notes an ICMP error about an internal destination.
+    pub fn icmp_error(&self, next_hop: SocketAddr, now: Time) {
+        self.next_hops.icmp_error(&next_hop.into(), now);
+    }
+
+    /// Expires a bounded piece of the tables; `round` counts the calls.
+    pub fn sweep(&self, round: usize, now: Time) {
+        self.claims.sweep(round, now);
+    }
+
+    /// Paths in the table.
+    pub fn flow_count(&self) -> usize {
+        self.claims.paths().len()
+    }
+
+    /// Next hops whose health is known.
+    pub fn next_hop_count(&self) -> usize {
+        self.next_hops.count()
+    }
+
+    /// Shows up to `limit` paths from a cursor on; returns the next cursor, 0 at the end.
+    pub fn flows(&self, cursor: u64, limit: usize, show: impl FnMut(&Path)) -> u64 {
+        self.claims.paths().list(cursor, limit, show)
+    }
+}
+
+enum Judged<'a> {
+    Hops(Hops),
+    AsksForItsAddress(Message<'a>),
+}
+
+fn note_from_client(path: &mut Path, now: Time, local: Option<IpAddr>, length: usize) {
+    path.last_packet = now;
+    path.packets_in += 1;
+    path.bytes_in += length as u64;
+    if local.is_some() {
+        path.local = local;
+    }
+}

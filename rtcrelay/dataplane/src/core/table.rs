@@ -1,0 +1,331 @@
+//! The one kind of table: bounded, expiring, allocated at start-up, split into locked shards.
+//!
+//! Strangers can fill every table of a relay, so each has a maximum and an expiry by its type. A
+//! shard is a slab with an index into it: the slab gives listing and expiry a cursor that
+//! survives insertions and removals, and nothing allocates after start-up.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
+
+use super::time::Time;
+
+/// SipHash-1-3 under a key of this process, so that nobody can choose colliding addresses.
+#[derive(Clone, Copy, Default)]
+pub struct Hashing {
+    key: [u8; 16],
+}
+
+impl Hashing {
+    /// Hashes under a 128-bit key.
+    pub fn new(key: [u8; 16]) -> Hashing {
+        Hashing { key }
+    }
+
+    /// The hash of some bytes.
+    #[inline]
+    pub fn of(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = self.build_hasher();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+}
+
+impl BuildHasher for Hashing {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.key)
+    }
+}
+
+/// What a table holds.
+pub trait Entry {
+    /// What an entry is found by.
+    type Key: Copy + Eq;
+    /// The key of this entry.
+    fn key(&self) -> Self::Key;
+    /// The keyed hash of a key.
+    fn hash(key: &Self::Key, hashing: &Hashing) -> u64;
+    /// Whether the entry may go, given the table's idle time.
+    fn is_over(&mut self, now: Time, idle: Duration) -> bool;
+}
+
+/// Where an entry is; outlived by the entry's slot, but never taken for the slot's next holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    shard: u32,
+    slot: u32,
+    generation: u32,
+}
+
+/// A table of shards, each behind its own lock.
+pub struct Table<E: Entry> {
+    shards: Box<[Mutex<Shard<E>>]>,
+    hashing: Hashing,
+}
+
+/// Paths per shard below which more shards would only waste memory; chosen.
+const SHARD_MINIMUM: usize = 1024;
+/// Shards at most; chosen: with 16 workers two of them rarely meet in one.
+const SHARDS_MAXIMUM: usize = 64;
+
+impl<E: Entry> Table<E> {
+    /// Room for about `maximum` entries: exactly that many up to 1024, and above split evenly
+    /// over the shards, so that the first shard is full a few per cent earlier.
+    pub fn new(maximum: usize, idle: Duration, hashing: Hashing) -> Table<E> {
+        let count = (maximum / SHARD_MINIMUM).clamp(1, SHARDS_MAXIMUM);
+        let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
+        let shard = |number| Mutex::new(Shard::new(number, maximum.div_ceil(count), idle, hashing));
+        Table { shards: (0..count as u32).map(shard).collect(), hashing }
+    }
+
+    /// Locks the shard of a key and hands it over with the key's hash.
+    #[inline]
+    pub fn shard(&self, key: &E::Key) -> (u64, MutexGuard<'_, Shard<E>>) {
+        let hash = E::hash(key, &self.hashing);
+        // hashbrown takes the low and the top seven bits.
+        (hash, self.lock((hash >> 32) as usize & (self.shards.len() - 1)))
+    }
+
+    /// Locks the shard of a place.
+    pub fn shard_at(&self, place: Place) -> MutexGuard<'_, Shard<E>> {
+        self.lock(place.shard as usize)
+    }
+
+    /// Entries held.
+    pub fn len(&self) -> usize {
+        (0..self.shards.len()).map(|shard| self.lock(shard).index.len()).sum()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Removes what is over among the next `slots` slots of shard `shard` modulo the count.
+    pub fn sweep(&self, shard: usize, now: Time, slots: usize) {
+        self.lock(shard % self.shards.len()).sweep(now, slots);
+    }
+
+    /// Shows up to `limit` entries from a cursor on; returns the next cursor, 0 at the end. An
+    /// entry that stays through the whole listing is shown exactly once.
+    pub fn list(&self, cursor: u64, limit: usize, mut show: impl FnMut(&E)) -> u64 {
+        let (mut shard, mut slot) = ((cursor >> 32) as usize, cursor as u32 as usize);
+        let mut left = limit;
+        while shard < self.shards.len() {
+            let held = self.lock(shard);
+            while slot < held.slab.len() {
+                if left == 0 {
+                    return (shard as u64) << 32 | slot as u64;
+                }
+                if let Some(entry) = &held.slab[slot].entry {
+                    show(entry);
+                    left -= 1;
+                }
+                slot += 1;
+            }
+            (shard, slot) = (shard + 1, 0);
+        }
+        0
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, Shard<E>> {
+        self.shards[shard].lock().expect("no holder of the lock panics")
+    }
+}
+
+struct Slot<E> {
+    generation: u32,
+    entry: Option<E>,
+}
+
+/// One shard of a table.
+pub struct Shard<E: Entry> {
+    number: u32,
+    slab: Vec<Slot<E>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    hashing: Hashing,
+    maximum: usize,
+    idle: Duration,
+    sweep_at: usize,
+}
+
+/// Slots looked at to make room in a full shard: bounded work for one packet.
+const SWEEP_WHEN_FULL: usize = 64;
+
+impl<E: Entry> Shard<E> {
+    fn new(number: u32, maximum: usize, idle: Duration, hashing: Hashing) -> Shard<E> {
+        Shard {
+            number,
+            slab: Vec::with_capacity(maximum),
+            free: Vec::with_capacity(maximum),
+            // Twice the room: hashbrown then clears its tombstones in place and never allocates.
+            index: HashTable::with_capacity(2 * maximum),
+            hashing,
+            maximum,
+            idle,
+            sweep_at: 0,
+        }
+    }
+
+    /// Finds an entry by its key, whose hash `Table::shard` gave.
+    #[inline]
+    pub fn find(&mut self, key: &E::Key, hash: u64) -> Option<&mut E> {
+        let slot = self.find_slot(key, hash)?;
+        self.slab[slot as usize].entry.as_mut()
+    }
+
+    /// Where an entry is.
+    pub fn place(&self, key: &E::Key, hash: u64) -> Option<Place> {
+        let slot = self.find_slot(key, hash)?;
+        Some(Place { shard: self.number, slot, generation: self.slab[slot as usize].generation })
+    }
+
+    /// The entry at a place, unless it is gone.
+    pub fn at(&mut self, place: Place) -> Option<&mut E> {
+        let slot = self.slab.get_mut(place.slot as usize).filter(|slot| slot.generation == place.generation)?;
+        slot.entry.as_mut()
+    }
+
+    fn find_slot(&self, key: &E::Key, hash: u64) -> Option<u32> {
+        let same = |slot: &u32| self.slab[*slot as usize].entry.as_ref().is_some_and(|entry| entry.key() == *key);
+        self.index.find(hash, same).copied()
+    }
+
+    /// Adds an entry whose key is not there yet; none if the shard is full of live ones.
+    pub fn insert(&mut self, entry: E, hash: u64, now: Time) -> Option<&mut E> {
+        if self.index.len() >= self.maximum {
+            self.sweep(now, SWEEP_WHEN_FULL);
+        }
+        if self.index.len() >= self.maximum {
+            return None;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slab.push(Slot { generation: 0, entry: None });
+            (self.slab.len() - 1) as u32
+        });
+        self.slab[slot as usize].entry = Some(entry);
+        let (slab, hashing) = (&self.slab, &self.hashing);
+        let rehash = |slot: &u32| slab[*slot as usize].entry.as_ref().map_or(0, |entry| E::hash(&entry.key(), hashing));
+        self.index.insert_unique(hash, slot, rehash);
+        self.slab[slot as usize].entry.as_mut()
+    }
+
+    fn sweep(&mut self, now: Time, slots: usize) {
+        for _ in 0..slots.min(self.slab.len()) {
+            if self.sweep_at >= self.slab.len() {
+                self.sweep_at = 0;
+            }
+            let slot = self.sweep_at;
+            self.sweep_at += 1;
+            if self.slab[slot].entry.as_mut().is_some_and(|entry| entry.is_over(now, self.idle)) {
+                self.remove(slot as u32);
+            }
+        }
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let held = &mut self.slab[slot as usize];
+        let Some(entry) = held.entry.take() else { return };
+        held.generation = held.generation.wrapping_add(1);
+        let hash = E::hash(&entry.key(), &self.hashing);
+        if let Ok(entry) = self.index.find_entry(hash, |held| *held == slot) {
+            entry.remove();
+        }
+        self.free.push(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Number(u64, Time);
+
+    impl Entry for Number {
+        type Key = u64;
+
+        fn key(&self) -> u64 {
+            self.0
+        }
+
+        fn hash(key: &u64, hashing: &Hashing) -> u64 {
+            hashing.of(&key.to_be_bytes())
+        }
+
+        fn is_over(&mut self, now: Time, idle: Duration) -> bool {
+            now.since(self.1) >= idle
+        }
+    }
+
+    fn table(maximum: usize) -> Table<Number> {
+        Table::new(maximum, Duration::from_secs(60), Hashing::default())
+    }
+
+    fn insert(table: &Table<Number>, number: u64, now: Time) -> bool {
+        let (hash, mut shard) = table.shard(&number);
+        shard.insert(Number(number, now), hash, now).is_some()
+    }
+
+    fn holds(table: &Table<Number>, number: u64) -> bool {
+        let (hash, mut shard) = table.shard(&number);
+        shard.find(&number, hash).is_some()
+    }
+
+    #[test]
+    fn a_table_holds_its_maximum_and_reuses_what_is_over() {
+        let table = table(100);
+        for round in 0..20u64 {
+            let now = Time(round * 100_000_000);
+            assert!((0..100).all(|number| insert(&table, round * 1000 + number, now)));
+            assert!(!insert(&table, 999, now), "it is full of live entries");
+            assert!((0..100).all(|number| holds(&table, round * 1000 + number)));
+            assert_eq!(table.len(), 100);
+        }
+    }
+
+    #[test]
+    fn sweeping_removes_what_is_over_a_bounded_piece_at_a_time() {
+        let table = table(100);
+        assert!((0..100).all(|number| insert(&table, number, Time(number))));
+        let later = Time(60_000_000 + 49);
+        table.sweep(0, later, 30);
+        assert_eq!(table.len(), 70);
+        table.sweep(0, later, 1000);
+        assert_eq!(table.len(), 50);
+        assert!(!holds(&table, 49) && holds(&table, 50));
+    }
+
+    #[test]
+    fn a_place_is_not_taken_for_its_next_holder() {
+        let table = table(1);
+        assert!(insert(&table, 1, Time(0)));
+        let place = {
+            let (hash, shard) = table.shard(&1);
+            shard.place(&1, hash).expect("held")
+        };
+        assert!(table.shard_at(place).at(place).is_some());
+        assert!(insert(&table, 2, Time(60_000_000)));
+        assert!(table.shard_at(place).at(place).is_none());
+    }
+
+    #[test]
+    fn a_listing_in_pieces_shows_every_entry_once() {
+        let table = table(4096);
+        assert!((0..3000).all(|number| insert(&table, number, Time(0))));
+        let (mut cursor, mut shown) = (0, Vec::new());
+        loop {
+            cursor = table.list(cursor, 7, |entry| shown.push(entry.0));
+            if cursor == 0 {
+                break;
+            }
+        }
+        shown.sort_unstable();
+        assert_eq!(shown, (0..3000).collect::<Vec<u64>>());
+    }
+}

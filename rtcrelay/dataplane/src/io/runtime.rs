@@ -1,0 +1,221 @@
+//! Starting and stopping the workers of one relay.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::socket::{self, Role};
+use super::worker::{Listener, Worker};
+use crate::core::policy::Policy;
+use crate::core::relay::{Limits, Relay};
+use crate::core::table::Hashing;
+use crate::core::time::Time;
+use crate::stats::Counters;
+
+/// What a relay needs to start.
+#[derive(Clone)]
+pub struct Config {
+    /// Public and internal address of each listener.
+    pub listeners: Vec<(SocketAddr, SocketAddr)>,
+    /// Keys and networks.
+    pub policy: Arc<Policy>,
+    /// Threads.
+    pub workers: usize,
+    /// Sizes and rates.
+    pub limits: Limits,
+    /// Bytes each socket's buffers should have.
+    pub socket_buffer: usize,
+}
+
+/// Why a relay did not start.
+#[derive(Debug)]
+pub struct StartError {
+    /// The address that could not be bound, if that is why.
+    pub address: Option<SocketAddr>,
+    /// What the kernel said.
+    pub error: io::Error,
+}
+
+/// What the workers share.
+pub(super) struct Shared {
+    pub(super) relay: Relay,
+    policy: RwLock<Arc<Policy>>,
+    started: Instant,
+}
+
+impl Shared {
+    /// Microseconds since the start; never zero, so that the tables can use zero for "never".
+    pub(super) fn now(&self) -> Time {
+        Time(self.started.elapsed().as_micros() as u64 + 1)
+    }
+
+    /// The policy of this moment; asked once per turn, not per packet.
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().expect("no holder of the lock panics"))
+    }
+}
+
+/// A running relay.
+pub struct Runtime {
+    shared: Arc<Shared>,
+    counters: Vec<Arc<Counters>>,
+    listeners: Vec<(SocketAddr, SocketAddr)>,
+    wake: Arc<OwnedFd>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    alive: Arc<AtomicUsize>,
+    warnings: Vec<String>,
+}
+
+impl Runtime {
+    /// Binds every socket, then starts every thread.
+    pub fn start(config: &Config) -> Result<Runtime, StartError> {
+        let at = |address| move |error| StartError { address: Some(address), error };
+        let mut listeners = Vec::new();
+        for (public, internal) in &config.listeners {
+            let public = socket::reserve(*public).map_err(at(*public))?;
+            listeners.push((public, socket::reserve(*internal).map_err(at(*internal))?));
+        }
+        let mut groups: Vec<Vec<Listener>> = Vec::new();
+        let mut smallest = usize::MAX;
+        for _ in 0..config.workers {
+            let mut group = Vec::new();
+            for (public, internal) in &listeners {
+                let bind = |address, role| socket::bind(address, role, config.socket_buffer).map_err(at(address));
+                let (public, given) = bind(*public, Role::Public)?;
+                let (internal, given_inside) = bind(*internal, Role::Internal)?;
+                smallest = smallest.min(given.unwrap_or(usize::MAX)).min(given_inside.unwrap_or(usize::MAX));
+                group.push(Listener { public, internal });
+            }
+            groups.push(group);
+        }
+        let internals = listeners.iter().map(|(_, internal)| (*internal).into()).collect();
+        let shared = Arc::new(Shared {
+            relay: Relay::new(internals, &config.limits, Hashing::new(random_key())),
+            policy: RwLock::new(Arc::clone(&config.policy)),
+            started: Instant::now(),
+        });
+        let wake = socket::wake_up().map_err(|error| StartError { address: None, error })?;
+        let mut runtime = Runtime {
+            shared,
+            counters: Vec::new(),
+            listeners,
+            wake: Arc::new(wake),
+            threads: Mutex::new(Vec::new()),
+            alive: Arc::new(AtomicUsize::new(0)),
+            warnings: (smallest < usize::MAX)
+                .then(|| small_buffers(smallest, config.socket_buffer))
+                .into_iter()
+                .collect(),
+        };
+        for group in groups {
+            runtime.spawn(group).map_err(|error| StartError { address: None, error })?;
+        }
+        Ok(runtime)
+    }
+
+    fn spawn(&mut self, group: Vec<Listener>) -> io::Result<()> {
+        let counters = Arc::new(Counters::default());
+        let (shared, wake) = (Arc::clone(&self.shared), Arc::clone(&self.wake));
+        let (alive, mine) = (Alive::new(&self.alive), Arc::clone(&counters));
+        let name = format!("relay-worker-{}", self.counters.len());
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let _alive = alive;
+            Worker::new(group, shared, mine, wake).run();
+        })?;
+        self.lock_threads().push(thread);
+        self.counters.push(counters);
+        Ok(())
+    }
+
+    /// Ends the threads and closes the sockets.
+    pub fn stop(&self) {
+        socket::wake(&self.wake);
+        let threads = std::mem::take(&mut *self.lock_threads());
+        for thread in threads {
+            // A worker that panicked has said so on stderr.
+            let _ = thread.join();
+        }
+    }
+
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().expect("no holder of the lock panics")
+    }
+
+    /// Applies another policy from the next turn of every worker on.
+    pub fn reload(&self, policy: Arc<Policy>) {
+        *self.shared.policy.write().expect("no holder of the lock panics") = policy;
+    }
+
+    /// The decisions' tables.
+    pub fn relay(&self) -> &Relay {
+        &self.shared.relay
+    }
+
+    /// The time the tables use.
+    pub fn now(&self) -> Time {
+        self.shared.now()
+    }
+
+    /// Counters of each worker.
+    pub fn counters(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// The bound addresses.
+    pub fn listeners(&self) -> &[(SocketAddr, SocketAddr)] {
+        &self.listeners
+    }
+
+    /// Threads that run.
+    pub fn alive(&self) -> usize {
+        self.alive.load(Ordering::Relaxed)
+    }
+
+    /// What the operator should know, one sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Counts a thread for as long as it lives, also if it panics.
+struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicUsize>) -> Alive {
+        count.fetch_add(1, Ordering::Relaxed);
+        Alive(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn small_buffers(given: usize, asked: usize) -> String {
+    format!(
+        "the kernel gave socket buffers of {given} bytes where {asked} were asked for, which costs packets under load; \
+         set net.core.rmem_max and net.core.wmem_max to {asked}"
+    )
+}
+
+/// Sixteen bytes nobody outside knows.
+fn random_key() -> [u8; 16] {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let half = || RandomState::new().build_hasher().finish().to_be_bytes();
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&half());
+    key[8..].copy_from_slice(&half());
+    key
+}

@@ -1,0 +1,120 @@
+//! UDP sockets as the relay wants them: shared ports, large buffers, whole batches.
+//!
+//! The only unsafe code of the crate is here and in `batch`.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Clients; a wildcard address learns which address each datagram was sent to.
+    Public,
+    /// Transceivers and peers; ICMP errors are reported.
+    Internal,
+}
+
+/// Finds out whether an address is free, and resolves port 0.
+///
+/// A group that shares its port would let a second relay of the same user join it in silence; a
+/// socket that does not share is refused as long as anybody is there.
+pub(super) fn reserve(address: SocketAddr) -> io::Result<SocketAddr> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    UdpSocket::from(socket).local_addr().map(|bound| SocketAddr::new(address.ip(), bound.port()))
+}
+
+/// Binds one member of a group that shares `address`. The second value is the smaller of the two
+/// buffer sizes the kernel gave, if that is less than `buffer` bytes.
+pub(super) fn bind(address: SocketAddr, role: Role, buffer: usize) -> io::Result<(UdpSocket, Option<usize>)> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    let (level, packet_info, receive_errors) = if address.is_ipv6() {
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, libc::IPV6_RECVERR)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_RECVERR)
+    };
+    match role {
+        Role::Public if address.ip().is_unspecified() => switch_on(socket.as_raw_fd(), level, packet_info)?,
+        Role::Public => {}
+        Role::Internal => switch_on(socket.as_raw_fd(), level, receive_errors)?,
+    }
+    let given = enlarge(&socket, buffer)?;
+    socket.bind(&address.into())?;
+    Ok((socket.into(), (given < buffer).then_some(given)))
+}
+
+/// Asks for `buffer` bytes each way, with force where that is allowed, and returns what is there.
+fn enlarge(socket: &Socket, buffer: usize) -> io::Result<usize> {
+    let bytes = libc::c_int::try_from(buffer).unwrap_or(libc::c_int::MAX);
+    let fd = socket.as_raw_fd();
+    if set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes).is_err() {
+        socket.set_recv_buffer_size(buffer)?;
+    }
+    if set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes).is_err() {
+        socket.set_send_buffer_size(buffer)?;
+    }
+    // Linux doubles the value for its own bookkeeping (socket(7)).
+    Ok(socket.recv_buffer_size()?.min(socket.send_buffer_size()?) / 2)
+}
+
+fn switch_on(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
+    set_option(fd, level, name, 1)
+}
+
+fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the pointer and length describe `value`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A descriptor that wakes a worker for good.
+pub(super) fn wake_up() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; the result is checked before it is owned.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above returned a descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Wakes whoever polls the descriptor; it stays readable.
+pub(super) fn wake(fd: &OwnedFd) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: the pointer and length describe `one`. Failing means it is readable already.
+    unsafe { libc::write(fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+}
+
+/// Waits until a descriptor is ready or `millis` pass. An interruption counts as time passed.
+pub(super) fn poll(descriptors: &mut [libc::pollfd], millis: libc::c_int) {
+    // SAFETY: the pointer and length describe the slice.
+    let result = unsafe { libc::poll(descriptors.as_mut_ptr(), descriptors.len() as libc::nfds_t, millis) };
+    if result < 0 {
+        for descriptor in descriptors {
+            descriptor.revents = 0;
+        }
+    }
+}
+
+/// Blocks every signal in this thread, so that Python's main thread gets them.
+pub(super) fn block_signals() {
+    // SAFETY: a zeroed set is a valid argument for sigfillset, which fills it before its use.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
+    }
+}

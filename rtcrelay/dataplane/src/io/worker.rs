@@ -1,0 +1,213 @@
+//! One thread: receive a batch, judge each datagram, send what the verdicts say.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::batch::{BATCH, Batch, Headroom, Outgoing, Piece, SendQueue, Sent, take_icmp_error};
+use super::runtime::Shared;
+use super::socket;
+use crate::core::policy::Policy;
+use crate::core::relay::{FromClient, Turn, Verdict};
+use crate::core::spp;
+use crate::core::time::Time;
+use crate::stats::{Counters, DropReason};
+
+/// Batches taken from one socket before the others have their turn.
+const BATCHES_A_TURN: usize = 4;
+/// ICMP errors read in one turn.
+const ICMP_A_TURN: usize = 64;
+/// Between two pieces of expiry.
+const SWEEP_EVERY: Duration = Duration::from_millis(20);
+
+/// The two sockets of one listener.
+pub(super) struct Listener {
+    pub(super) public: UdpSocket,
+    pub(super) internal: UdpSocket,
+}
+
+/// The state of one worker thread.
+pub(super) struct Worker {
+    listeners: Vec<Listener>,
+    /// Per listener: to clients, and to next hops.
+    queues: Vec<(SendQueue, SendQueue)>,
+    batch: Batch,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    wake: Arc<OwnedFd>,
+    next_sweep: Instant,
+    sweeps: usize,
+}
+
+impl Worker {
+    pub(super) fn new(
+        listeners: Vec<Listener>,
+        shared: Arc<Shared>,
+        counters: Arc<Counters>,
+        wake: Arc<OwnedFd>,
+    ) -> Worker {
+        let queues = listeners.iter().map(|_| (SendQueue::new(), SendQueue::new())).collect();
+        Worker { listeners, queues, batch: Batch::new(), shared, counters, wake, next_sweep: Instant::now(), sweeps: 0 }
+    }
+
+    /// Runs until woken.
+    pub(super) fn run(mut self) {
+        socket::block_signals();
+        let pollfd = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut descriptors = vec![pollfd(self.wake.as_raw_fd())];
+        for listener in &self.listeners {
+            descriptors.push(pollfd(listener.public.as_raw_fd()));
+            descriptors.push(pollfd(listener.internal.as_raw_fd()));
+        }
+        loop {
+            socket::poll(&mut descriptors, SWEEP_EVERY.as_millis() as libc::c_int);
+            if descriptors[0].revents != 0 {
+                return;
+            }
+            let policy = self.shared.policy();
+            for at in 0..self.listeners.len() {
+                let (public, internal) = (descriptors[1 + 2 * at].revents, descriptors[2 + 2 * at].revents);
+                if public != 0 {
+                    self.serve_public(at, &policy);
+                }
+                if internal & libc::POLLERR != 0 {
+                    self.read_icmp_errors(at);
+                }
+                if internal != 0 {
+                    self.serve_internal(at, &policy);
+                }
+            }
+            self.sweep();
+        }
+    }
+
+    fn serve_public(&mut self, at: usize, policy: &Policy) {
+        for _ in 0..BATCHES_A_TURN {
+            let fd = self.listeners[at].public.as_raw_fd();
+            let Some(count) = received(self.batch.receive(fd, Headroom::Header)) else { return };
+            let now = self.shared.now();
+            for slot in 0..count {
+                self.judge_public(at, slot, policy, now);
+            }
+            self.flush(at);
+            if count < BATCH {
+                return;
+            }
+        }
+    }
+
+    fn judge_public(&mut self, at: usize, slot: usize, policy: &Policy, now: Time) {
+        let Some(received) = self.batch.received(slot) else { return };
+        let counters = &*self.counters;
+        counters.public_in_packets.add(1);
+        counters.public_in_bytes.add(received.length as u64);
+        let (payload, answer) = self.batch.payload(slot, received.length);
+        let datagram = FromClient { listener: at, source: received.source, local: received.local, payload };
+        match self.shared.relay.handle_public(Turn { now, policy, counters }, datagram, answer) {
+            Verdict::Forward(hops) => {
+                let proxy = self.shared.relay.internal(at).into();
+                let header = spp::Header { client: received.source, proxy };
+                for hop in hops.iter() {
+                    let piece = self.batch.with_header(slot, received.length, &header);
+                    self.queues[at].1.push(Outgoing { piece, to: *hop, from: None });
+                }
+            }
+            Verdict::Answer(length) => {
+                let to = received.source.into();
+                self.queues[at].0.push(Outgoing { piece: Piece::answer(slot, length), to, from: received.local });
+            }
+            Verdict::Drop(reason) => counters.drop(reason),
+            Verdict::ToClient(_) | Verdict::Pass(_) | Verdict::Consumed => {}
+        }
+    }
+
+    fn serve_internal(&mut self, at: usize, policy: &Policy) {
+        for _ in 0..BATCHES_A_TURN {
+            let fd = self.listeners[at].internal.as_raw_fd();
+            let Some(count) = received(self.batch.receive(fd, Headroom::None)) else { return };
+            let now = self.shared.now();
+            for slot in 0..count {
+                self.judge_internal(at, slot, policy, now);
+            }
+            // A payload may go out by another listener than the one whose socket it came to.
+            for listener in 0..self.listeners.len() {
+                self.flush(listener);
+            }
+            if count < BATCH {
+                return;
+            }
+        }
+    }
+
+    fn judge_internal(&mut self, at: usize, slot: usize, policy: &Policy, now: Time) {
+        let Some(received) = self.batch.received(slot) else { return };
+        let (counters, length) = (&*self.counters, received.length);
+        counters.internal_in_packets.add(1);
+        counters.internal_in_bytes.add(length as u64);
+        let (datagram, _) = self.batch.payload(slot, length);
+        match self.shared.relay.handle_internal(Turn { now, policy, counters }, received.source, datagram) {
+            Verdict::ToClient(delivery) => {
+                let piece = Piece::behind_header(slot, length);
+                self.queues[delivery.listener].0.push(Outgoing { piece, to: delivery.client, from: delivery.local });
+            }
+            Verdict::Forward(hops) => {
+                for hop in hops.iter() {
+                    self.queues[at].1.push(Outgoing { piece: Piece::whole(slot, length), to: *hop, from: None });
+                }
+            }
+            Verdict::Pass(proxy) => {
+                self.queues[at].1.push(Outgoing { piece: Piece::whole(slot, length), to: proxy, from: None });
+            }
+            Verdict::Drop(reason) => counters.drop(reason),
+            Verdict::Consumed | Verdict::Answer(_) => {}
+        }
+    }
+
+    fn flush(&mut self, at: usize) {
+        let (listener, queues, counters) = (&self.listeners[at], &mut self.queues[at], &*self.counters);
+        let refused = |error: &io::Error| counters.drop(refusal(error));
+        let Sent { packets, bytes } = queues.0.flush(listener.public.as_raw_fd(), &self.batch, refused);
+        counters.public_out_packets.add(packets);
+        counters.public_out_bytes.add(bytes);
+        let Sent { packets, bytes } = queues.1.flush(listener.internal.as_raw_fd(), &self.batch, refused);
+        counters.internal_out_packets.add(packets);
+        counters.internal_out_bytes.add(bytes);
+    }
+
+    fn read_icmp_errors(&mut self, at: usize) {
+        let fd = self.listeners[at].internal.as_raw_fd();
+        for _ in 0..ICMP_A_TURN {
+            let Some(destination) = take_icmp_error(fd) else { return };
+            self.counters.icmp_errors.add(1);
+            self.shared.relay.icmp_error(destination, self.shared.now());
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_sweep {
+            self.next_sweep = now + SWEEP_EVERY;
+            self.sweeps = self.sweeps.wrapping_add(1);
+            self.shared.relay.sweep(self.sweeps, self.shared.now());
+        }
+    }
+}
+
+/// How many datagrams came, if any. Errors are those of earlier sends (ICMP) or an empty socket;
+/// neither is a reason to stop.
+fn received(result: io::Result<usize>) -> Option<usize> {
+    result.ok().filter(|count| *count > 0)
+}
+
+fn refusal(error: &io::Error) -> DropReason {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => DropReason::SendBufferFull,
+        Some(libc::EMSGSIZE) => DropReason::SendTooBig,
+        Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::EADDRNOTAVAIL) => {
+            DropReason::SendUnreachable
+        }
+        _ => DropReason::SendFailed,
+    }
+}

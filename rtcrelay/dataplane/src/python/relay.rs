@@ -1,0 +1,279 @@
+//! The relay: policy, configuration, life cycle, counters, flows.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+use super::codec::KeyRing;
+use super::{Address, from_address, to_address};
+use crate::core::address::Networks;
+use crate::core::path::{Path, Standing};
+use crate::core::policy;
+use crate::core::relay::Limits;
+use crate::core::time::Time;
+use crate::io::{Config, Runtime, StartError};
+use crate::stats::DropReason;
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Policy>()?;
+    module.add_class::<RelayConfig>()?;
+    module.add_class::<Relay>()?;
+    module.add_class::<Flow>()?;
+    module.add_class::<Claim>()
+}
+
+#[pyclass(frozen, module = "rtcrelay._dataplane")]
+struct Policy(Arc<policy::Policy>);
+
+#[pymethods]
+impl Policy {
+    #[new]
+    #[pyo3(signature = (ring, *, cluster=None, transceivers=Vec::new(), peers=Vec::new(), nodes=None, admission_exempt=Vec::new()))]
+    fn new(
+        ring: &KeyRing,
+        cluster: Option<i64>,
+        transceivers: Vec<String>,
+        peers: Vec<String>,
+        nodes: Option<HashMap<u32, Address>>,
+        admission_exempt: Vec<String>,
+    ) -> PyResult<Self> {
+        let networks = |texts: &[String]| Networks::parse(texts).map_err(PyValueError::new_err);
+        let (transceivers, peers) = (networks(&transceivers)?, networks(&peers)?);
+        if let Some((transceiver, peer)) = transceivers.overlap(&peers) {
+            return Err(PyValueError::new_err(format!(
+                "the transceiver network {transceiver} overlaps the peer network {peer}; an address is one or the other"
+            )));
+        }
+        let cluster = cluster
+            .map(|cluster| {
+                u16::try_from(cluster)
+                    .map_err(|_| PyValueError::new_err(format!("cluster is {cluster}, not between 0 and 65535")))
+            })
+            .transpose()?;
+        let nodes = nodes.unwrap_or_default();
+        let nodes = nodes.iter().map(|(id, address)| Ok((*id, from_address(address)?))).collect::<PyResult<_>>()?;
+        let admission_exempt = networks(&admission_exempt)?;
+        let ring = ring.ring.clone();
+        Ok(Policy(Arc::new(policy::Policy { ring, cluster, transceivers, peers, nodes, admission_exempt })))
+    }
+}
+
+/// Listeners, threads and flows at most.
+const LISTENERS: std::ops::RangeInclusive<usize> = 1..=16;
+const WORKERS: std::ops::RangeInclusive<usize> = 1..=64;
+const FLOWS: std::ops::RangeInclusive<usize> = 1..=1 << 24;
+
+#[pyclass(frozen, module = "rtcrelay._dataplane")]
+struct RelayConfig(Config);
+
+#[pymethods]
+impl RelayConfig {
+    #[new]
+    #[pyo3(signature = (listeners, policy, *, workers=1, max_flows=262_144, idle_timeout_seconds=60.0, claim_rate=200, claim_burst=1000, socket_buffer_bytes=8_388_608))]
+    #[expect(clippy::too_many_arguments, reason = "one keyword argument for each setting")]
+    fn new(
+        listeners: Vec<(Address, Address)>,
+        policy: &Policy,
+        workers: usize,
+        max_flows: usize,
+        idle_timeout_seconds: f64,
+        claim_rate: u32,
+        claim_burst: u32,
+        socket_buffer_bytes: usize,
+    ) -> PyResult<Self> {
+        let within = |name: &str, value: usize, range: std::ops::RangeInclusive<usize>| {
+            if range.contains(&value) {
+                return Ok(value);
+            }
+            Err(PyValueError::new_err(format!("{name} is {value}, not between {} and {}", range.start(), range.end())))
+        };
+        within("the number of listeners", listeners.len(), LISTENERS)?;
+        let idle = Duration::try_from_secs_f64(idle_timeout_seconds)
+            .map_err(|_| PyValueError::new_err(format!("the idle time-out is {idle_timeout_seconds}, not seconds")))?;
+        let listeners: Vec<(SocketAddr, SocketAddr)> = listeners
+            .iter()
+            .map(|(public, internal)| Ok((from_address(public)?, from_address(internal)?)))
+            .collect::<PyResult<_>>()?;
+        check_internals(&listeners)?;
+        Ok(RelayConfig(Config {
+            listeners,
+            policy: Arc::clone(&policy.0),
+            workers: within("workers", workers, WORKERS)?,
+            limits: Limits { max_flows: within("max_flows", max_flows, FLOWS)?, idle, claim_rate, claim_burst },
+            socket_buffer: socket_buffer_bytes,
+        }))
+    }
+}
+
+fn check_internals(listeners: &[(SocketAddr, SocketAddr)]) -> PyResult<()> {
+    for (at, (_, internal)) in listeners.iter().enumerate() {
+        if internal.ip().is_unspecified() {
+            return Err(PyValueError::new_err(format!(
+                "the internal address {internal} is a wildcard; it is the return address, so it must be concrete"
+            )));
+        }
+        let twice = listeners[..at].iter().any(|(_, other)| other.port() == internal.port() && internal.port() != 0);
+        if twice {
+            return Err(PyValueError::new_err(format!(
+                "the internal port {} is given twice; it is the ingress id of one listener",
+                internal.port()
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[pyclass(frozen, module = "rtcrelay._dataplane")]
+struct Relay {
+    config: Config,
+    running: Mutex<Option<Arc<Runtime>>>,
+}
+
+#[pymethods]
+impl Relay {
+    #[new]
+    fn new(config: &RelayConfig) -> Self {
+        Relay { config: config.0.clone(), running: Mutex::new(None) }
+    }
+
+    fn start(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        if self.lock().is_some() {
+            return Err(PyRuntimeError::new_err("the relay was started before"));
+        }
+        let runtime = py.detach(|| Runtime::start(&self.config)).map_err(start_error)?;
+        let warnings = runtime.warnings().to_vec();
+        *self.lock() = Some(Arc::new(runtime));
+        Ok(warnings)
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        let running = self.lock().clone();
+        if let Some(runtime) = running {
+            py.detach(|| runtime.stop());
+        }
+    }
+
+    fn reload(&self, policy: &Policy) -> PyResult<()> {
+        self.with(|runtime| runtime.reload(Arc::clone(&policy.0)))
+    }
+
+    fn counters(&self) -> PyResult<HashMap<&'static str, u64>> {
+        self.with(|runtime| {
+            let mut sums = HashMap::new();
+            for counters in runtime.counters() {
+                counters.for_each(|name, value| *sums.entry(name).or_insert(0) += value);
+            }
+            sums
+        })
+    }
+
+    fn drops(&self) -> PyResult<HashMap<&'static str, u64>> {
+        self.with(|runtime| {
+            let sum = |reason| runtime.counters().iter().map(|counters| counters.dropped(reason)).sum();
+            DropReason::ALL.iter().map(|reason| (reason.name(), sum(*reason))).collect()
+        })
+    }
+
+    fn gauges(&self) -> PyResult<HashMap<&'static str, usize>> {
+        self.with(|runtime| {
+            HashMap::from([
+                ("flows", runtime.relay().flow_count()),
+                ("next_hops", runtime.relay().next_hop_count()),
+                ("workers", runtime.alive()),
+            ])
+        })
+    }
+
+    fn listeners(&self) -> PyResult<Vec<(Address, Address)>> {
+        self.with(|runtime| {
+            runtime.listeners().iter().map(|(public, internal)| (to_address(*public), to_address(*internal))).collect()
+        })
+    }
+
+    #[pyo3(signature = (cursor=0, limit=1000))]
+    fn flows(&self, py: Python<'_>, cursor: u64, limit: usize) -> PyResult<(Vec<Flow>, u64)> {
+        let runtime = self.with(Arc::clone)?;
+        Ok(py.detach(|| {
+            let (now, mut flows) = (runtime.now(), Vec::new());
+            let next = runtime.relay().flows(cursor, limit, |path| flows.push(Flow::of(path, now)));
+            (flows, next)
+        }))
+    }
+}
+
+impl Relay {
+    /// Held for a moment only, never while waiting for the GIL.
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Runtime>>> {
+        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&Arc<Runtime>) -> T) -> PyResult<T> {
+        self.lock().as_ref().map(ask).ok_or_else(|| PyRuntimeError::new_err("the relay was not started"))
+    }
+}
+
+/// Binding errors name the address as their file name, which OSError has a place for.
+fn start_error(failed: StartError) -> PyErr {
+    let number = failed.error.raw_os_error().unwrap_or(0);
+    let text = failed.error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default().to_string();
+    match failed.address {
+        Some(address) => PyOSError::new_err((number, text, address.to_string())),
+        None => PyOSError::new_err((number, text)),
+    }
+}
+
+#[pyclass(frozen, get_all, module = "rtcrelay._dataplane")]
+struct Flow {
+    client: Address,
+    ingress: u16,
+    claims: Vec<Claim>,
+    packets_in: u64,
+    bytes_in: u64,
+    packets_out: u64,
+    bytes_out: u64,
+    age_seconds: f64,
+    idle_seconds: f64,
+}
+
+impl Flow {
+    fn of(path: &Path, now: Time) -> Flow {
+        Flow {
+            client: to_address(path.key.client.into()),
+            ingress: path.key.ingress,
+            claims: path.claims().map(|claim| Claim::of(claim, now)).collect(),
+            packets_in: path.packets_in,
+            bytes_in: path.bytes_in,
+            packets_out: path.packets_out,
+            bytes_out: path.bytes_out,
+            age_seconds: now.since(path.first_seen).as_secs_f64(),
+            idle_seconds: now.since(path.last_packet).as_secs_f64(),
+        }
+    }
+}
+
+#[pyclass(frozen, get_all, module = "rtcrelay._dataplane")]
+#[derive(Clone)]
+struct Claim {
+    next_hop: Address,
+    state: &'static str,
+    idle_seconds: f64,
+}
+
+impl Claim {
+    fn of(claim: &crate::core::path::Claim, now: Time) -> Claim {
+        Claim {
+            next_hop: to_address(claim.next_hop.into()),
+            state: match claim.standing {
+                Standing::Pending => "pending",
+                Standing::Weak => "weak",
+                Standing::Strong => "strong",
+            },
+            idle_seconds: now.since(claim.since).as_secs_f64(),
+        }
+    }
+}
