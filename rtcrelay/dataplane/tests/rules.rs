@@ -1,0 +1,459 @@
+//! The ten rules of the relay, one sentence each.
+
+mod scene;
+
+use std::time::Duration;
+
+use _dataplane::core::demux::MAX_PAYLOAD;
+use _dataplane::core::relay::{FromClient, Limits, Verdict};
+use _dataplane::core::stun::{self, BINDING_REQUEST, Message};
+use _dataplane::core::ufrag::{Kind, Route};
+use _dataplane::stats::DropReason;
+use scene::*;
+
+// Rule 1: the first byte, then the length.
+
+#[test]
+fn only_stun_dtls_rtp_and_rtcp_pass() {
+    let scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    assert_eq!(to(&scene.public(CLIENT, &dtls())), [T1]);
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+    for (first, reason) in [
+        (4, DropReason::FirstByte),
+        (16, DropReason::Zrtp),
+        (64, DropReason::TurnChannel),
+        (80, DropReason::Quic),
+        (192, DropReason::Quic),
+    ] {
+        assert_eq!(scene.public(CLIENT, &[first; 40]), dropped(reason));
+    }
+}
+
+#[test]
+fn the_longest_payload_has_1500_bytes_both_ways() {
+    let scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    let mut payload = vec![0x80; MAX_PAYLOAD];
+    assert_eq!(to(&scene.public(CLIENT, &payload)), [T1]);
+    assert!(matches!(scene.returns(T1, &payload), Verdict::ToClient(_)));
+    payload.push(0);
+    assert_eq!(scene.public(CLIENT, &payload), dropped(DropReason::Oversize));
+    assert_eq!(scene.returns(T1, &payload), dropped(DropReason::Oversize));
+}
+
+#[test]
+fn a_source_that_nobody_has_is_dropped() {
+    let scene = Scene::new();
+    for source in ["198.51.100.7:0", "224.0.0.1:9", "0.0.0.0:9", "[ff02::1]:9"] {
+        assert_eq!(scene.public(source, &check(&scene.ufrag(T1))), dropped(DropReason::Source));
+        assert_eq!(scene.internal(T1, source, INTERNAL, &rtp()), dropped(DropReason::SppClient));
+    }
+}
+
+// Rule 2: a binding request is routed by its ufrag.
+
+#[test]
+fn a_request_goes_to_the_transceiver_its_ufrag_names_also_on_a_known_path() {
+    let scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    assert_eq!(to(&scene.public(CLIENT, &check(&scene.ufrag(T2)))), [T2]);
+    assert_eq!(to(&scene.public(CLIENT, &check(&scene.ufrag(T1)))), [T1]);
+}
+
+#[test]
+fn the_username_may_stand_anywhere_and_need_no_colon() {
+    let scene = Scene::new();
+    let ufrag = scene.ufrag(T1);
+    let late = message(BINDING_REQUEST, &[(0x8022, b"software"), (0xC057, &[0; 5]), (6, ufrag.as_bytes())]);
+    assert_eq!(to(&scene.public(CLIENT, &late)), [T1]);
+}
+
+#[test]
+fn requests_over_a_kilobyte_pass_because_newer_clients_put_dtls_into_stun() {
+    let scene = Scene::new();
+    let username = format!("{}:abcd", scene.ufrag(T1));
+    let long = message(BINDING_REQUEST, &[(6, username.as_bytes()), (0xC070, &[22; 1200])]);
+    assert_eq!(to(&scene.public(CLIENT, &long)), [T1]);
+}
+
+#[test]
+fn every_way_of_being_no_route_has_its_reason() {
+    let scene = Scene::new();
+    let endpoint = u32::from_be_bytes([10, 0, 3, 1]);
+    let good = Route { endpoint, port: 7000, ..route() };
+    for (ufrag, reason) in [
+        ("short".to_string(), DropReason::UfragForeign),
+        (scene.mint(good).to_uppercase(), DropReason::UfragForeign),
+        (scene.mint(good).replace(|_| true, "a"), DropReason::UfragForged),
+        (format!("c{}", &scene.mint(good)[1..]), DropReason::UfragUnknownKey),
+        (format!("b{}", &scene.mint(good)[1..]), DropReason::UfragRevokedKey),
+        (scene.mint(Route { kind: Kind::Session, ..good }), DropReason::UfragKind),
+        (scene.mint(Route { cluster: 8, ..good }), DropReason::ClusterUnknown),
+        (scene.mint(Route { kind: Kind::Node, endpoint: 99, port: 0, ..good }), DropReason::NodeUnknown),
+        (scene.mint(Route { kind: Kind::Node, endpoint: 43, port: 0, ..good }), DropReason::EndpointForbidden),
+        (scene.mint(Route { port: 7001, ..good }), DropReason::EndpointForbidden),
+        (scene.mint(Route { endpoint: 0x0808_0808, ..good }), DropReason::EndpointForbidden),
+    ] {
+        assert_eq!(scene.public(CLIENT, &check(&ufrag)), dropped(reason), "{ufrag}");
+    }
+    assert_eq!(scene.relay.flow_count(), 0);
+}
+
+#[test]
+fn a_node_is_found_in_the_node_table() {
+    let scene = Scene::new();
+    let ufrag = scene.mint(Route { kind: Kind::Node, endpoint: 42, port: 0, ..route() });
+    assert_eq!(to(&scene.public("[2001:db8::5]:4000", &check(&ufrag))), ["[2001:db8:3::9]:7000"]);
+}
+
+#[test]
+fn a_probe_leaves_no_flow_and_no_claim() {
+    let scene = Scene::new();
+    let endpoint = u32::from_be_bytes([10, 0, 3, 1]);
+    let ufrag = scene.mint(Route { kind: Kind::ProbeEndpoint, endpoint, port: 7000, ..route() });
+    assert_eq!(to(&scene.public(CLIENT, &check(&ufrag))), [T1]);
+    assert!(matches!(scene.returns(T1, &success()), Verdict::ToClient(_)));
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NoRoute));
+    assert_eq!(scene.relay.flow_count(), 0);
+}
+
+// Rule 3: claims.
+
+#[test]
+fn media_waits_for_the_answer_to_the_first_check() {
+    let scene = Scene::new();
+    scene.public(CLIENT, &check(&scene.ufrag(T1)));
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NoRoute));
+    scene.returns(T1, &success());
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+}
+
+#[test]
+fn an_answer_from_another_transceiver_confirms_nothing() {
+    let scene = Scene::new();
+    scene.public(CLIENT, &check(&scene.ufrag(T1)));
+    scene.returns(T2, &success());
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NoRoute));
+}
+
+#[test]
+fn requests_and_errors_that_return_confirm_nothing() {
+    let scene = Scene::new();
+    scene.public(CLIENT, &check(&scene.ufrag(T1)));
+    for kind in [0x0001, 0x0011, 0x0111] {
+        assert!(matches!(scene.returns(T1, &message(kind, &[])), Verdict::ToClient(_)));
+    }
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NoRoute));
+}
+
+#[test]
+fn a_spoofer_with_a_session_of_its_own_takes_no_path_away() {
+    let scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    scene.returns(T1, &dtls());
+    // The attacker's session lives at T2; it sends checks from the victim's address.
+    scene.connect(CLIENT, T2);
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1, T2]);
+    assert_eq!(scene.counter("fan_out"), 1);
+}
+
+#[test]
+fn a_reused_port_works_at_once_and_the_old_claim_ends_by_itself() {
+    let mut scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    scene.pass(15_000);
+    scene.connect(CLIENT, T2);
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1, T2]);
+    scene.pass(5_000);
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T2]);
+}
+
+#[test]
+fn a_returning_packet_keeps_its_own_claim_alive() {
+    let mut scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    for _ in 0..10 {
+        scene.pass(15_000);
+        scene.returns(T1, &rtp());
+        assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+    }
+    scene.pass(20_000);
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NoRoute));
+}
+
+#[test]
+fn a_pending_claim_ends_after_ten_seconds() {
+    let mut scene = Scene::new();
+    scene.public(CLIENT, &check(&scene.ufrag(T1)));
+    scene.pass(10_000);
+    scene.returns(T1, &success());
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NoRoute));
+}
+
+#[test]
+fn indications_and_responses_of_a_client_follow_the_path_like_media() {
+    let scene = Scene::new();
+    for kind in [0x0011, 0x0101, 0x0111, 0x0003] {
+        assert_eq!(scene.public(CLIENT, &message(kind, &[])), dropped(DropReason::NoRoute));
+    }
+    scene.connect(CLIENT, T1);
+    for kind in [0x0011, 0x0101, 0x0111, 0x0003] {
+        assert_eq!(to(&scene.public(CLIENT, &message(kind, &[]))), [T1]);
+    }
+}
+
+#[test]
+fn the_same_address_towards_two_vips_is_two_paths() {
+    let scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    assert_eq!(scene.public_at(1, CLIENT, &rtp()), dropped(DropReason::NoRoute));
+    assert_eq!(to(&scene.public_at(1, CLIENT, &check(&scene.ufrag(T2)))), [T2]);
+    scene.internal(T2, CLIENT, SECOND_INTERNAL, &success());
+    assert_eq!(to(&scene.public_at(1, CLIENT, &rtp())), [T2]);
+    assert_eq!(to(&scene.public_at(0, CLIENT, &rtp())), [T1]);
+}
+
+// Rule 4: learning from what returns.
+
+#[test]
+fn a_relay_without_memory_has_it_back_with_the_next_returning_packet_or_announce() {
+    for returning in [rtp(), dtls(), Vec::new()] {
+        let scene = Scene::new();
+        assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NoRoute));
+        scene.returns(T1, &returning);
+        assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+        assert_eq!(scene.counter("claims_learned"), 1);
+    }
+}
+
+#[test]
+fn a_returning_packet_never_joins_or_replaces_another_confirmed_claim() {
+    let scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    scene.returns(T2, &rtp());
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+}
+
+// Rule 6: requests without USERNAME.
+
+#[test]
+fn a_request_without_username_is_answered_by_the_relay() {
+    let scene = Scene::new();
+    let request = message(BINDING_REQUEST, &[]);
+    let mut answer = [0; stun::MAX_RESPONSE];
+    let source = address("[2001:db8::7]:4000");
+    let datagram = FromClient { listener: 0, source, local: None, payload: &request };
+    let Verdict::Answer(length) = scene.relay.handle_public(scene.turn(), datagram, &mut answer) else {
+        panic!("no answer")
+    };
+    let answer = Message::read(&answer[..length]).expect("a message");
+    assert_eq!(answer.transaction(), b"transaction!");
+    assert_eq!(answer.find(stun::XOR_MAPPED_ADDRESS).expect("an address").value.len(), 20);
+    assert_eq!(scene.relay.flow_count(), 0);
+}
+
+#[test]
+fn ten_answers_a_second_go_to_one_network() {
+    let mut scene = Scene::new();
+    let request = message(BINDING_REQUEST, &[]);
+    let answered = |scene: &Scene, last: u8| {
+        (0..50)
+            .filter(|port| {
+                let source = format!("198.51.100.{last}:{}", 4000 + port);
+                matches!(scene.public(&source, &request), Verdict::Answer(_))
+            })
+            .count()
+    };
+    assert_eq!(answered(&scene, 1), 10);
+    assert_eq!(answered(&scene, 2), 0, "the same /24");
+    assert!(matches!(scene.public("198.51.101.1:4000", &request), Verdict::Answer(_)));
+    scene.pass(1000);
+    assert_eq!(answered(&scene, 2), 10);
+}
+
+#[test]
+fn a_request_with_a_wrong_fingerprint_has_no_answer() {
+    let scene = Scene::new();
+    let request = message(BINDING_REQUEST, &[(stun::FINGERPRINT, &[1, 2, 3, 4])]);
+    assert_eq!(scene.public(CLIENT, &request), dropped(DropReason::StunFingerprint));
+}
+
+// Rule 8: bounds.
+
+#[test]
+fn one_address_opens_claims_at_a_limited_rate_and_has_confirmed_ones_back() {
+    let scene = Scene::with(Limits { max_flows: 1000, idle: Duration::from_secs(60), claim_rate: 1, claim_burst: 5 });
+    let from = |port: u16| format!("198.51.100.7:{port}");
+    let check = check(&scene.ufrag(T1));
+    for port in 1..=5 {
+        assert_eq!(to(&scene.public(&from(port), &check)), [T1]);
+    }
+    assert_eq!(scene.public(&from(6), &check), dropped(DropReason::AdmissionRate));
+    assert_eq!(to(&scene.public(&from(1), &check)), [T1], "a known claim takes no token");
+    assert_eq!(to(&scene.public("198.51.100.8:6", &check)), [T1], "another address has its own");
+    scene.internal(T1, &from(1), INTERNAL, &success());
+    assert_eq!(to(&scene.public(&from(6), &check)), [T1]);
+}
+
+#[test]
+fn when_the_table_is_full_known_paths_keep_working() {
+    let scene =
+        Scene::with(Limits { max_flows: 10, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000 });
+    for port in 1..=10 {
+        scene.connect(&format!("198.51.100.7:{port}"), T1);
+    }
+    assert_eq!(scene.public("198.51.100.7:11", &check(&scene.ufrag(T1))), dropped(DropReason::TableFull));
+    for port in 1..=10 {
+        assert_eq!(to(&scene.public(&format!("198.51.100.7:{port}"), &rtp())), [T1]);
+    }
+    let new = "198.51.100.7:11";
+    assert!(matches!(scene.internal(T1, new, INTERNAL, &rtp()), Verdict::ToClient(_)), "returning needs no table");
+}
+
+#[test]
+fn a_full_table_has_room_again_when_its_paths_are_idle() {
+    let mut scene =
+        Scene::with(Limits { max_flows: 10, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000 });
+    for port in 1..=10 {
+        scene.connect(&format!("198.51.100.7:{port}"), T1);
+    }
+    scene.pass(60_000);
+    assert_eq!(to(&scene.public("198.51.100.7:11", &check(&scene.ufrag(T1)))), [T1]);
+}
+
+#[test]
+fn the_seventeenth_path_of_one_ufrag_takes_the_place_of_the_least_recently_confirmed() {
+    let mut scene = Scene::new();
+    let from = |last: u8| format!("198.51.100.{last}:4000");
+    for last in 1..=16 {
+        scene.connect(&from(last), T1);
+        scene.pass(10);
+    }
+    scene.connect(&from(1), T1); // confirmed again: now the second is the oldest
+    scene.pass(10);
+    scene.connect(&from(17), T1);
+    assert_eq!(scene.public(&from(2), &rtp()), dropped(DropReason::NoRoute));
+    for last in [1, 3, 16, 17] {
+        assert_eq!(to(&scene.public(&from(last), &rtp())), [T1]);
+    }
+}
+
+#[test]
+fn sixteen_paths_are_one_ufrags_bound_and_not_a_transceivers() {
+    let scene = Scene::new();
+    for last in 1..=40 {
+        let client = format!("198.51.100.{last}:4000");
+        let ufrag = scene.ufrag_with(T1, last);
+        assert_eq!(to(&scene.public(&client, &check(&ufrag))), [T1]);
+        scene.internal(T1, &client, INTERNAL, &success());
+    }
+    for last in 1..=40 {
+        assert_eq!(to(&scene.public(&format!("198.51.100.{last}:4000"), &rtp())), [T1]);
+    }
+}
+
+#[test]
+fn at_most_four_next_hops_claim_a_path() {
+    let scene = Scene::new();
+    for last in 1..=4 {
+        let transceiver = format!("10.0.3.{last}:7000");
+        scene.connect(CLIENT, &transceiver);
+        scene.returns(&transceiver, &dtls());
+    }
+    assert_eq!(scene.public(CLIENT, &check(&scene.ufrag("10.0.3.5:7000"))), dropped(DropReason::ClaimsFull));
+    assert_eq!(to(&scene.public(CLIENT, &rtp())).len(), 4);
+}
+
+// Rule 10: dead next hops.
+
+#[test]
+fn media_to_a_dead_transceiver_is_dropped_and_a_check_revives_it() {
+    let mut scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    for _ in 0..30 {
+        assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+        scene.pass(100);
+    }
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NextHopDead));
+    scene.connect(CLIENT, T1);
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+}
+
+#[test]
+fn an_icmp_error_shortens_the_wait_and_alone_proves_nothing() {
+    let mut scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+    scene.relay.icmp_error(address(T1), scene.now);
+    for _ in 0..25 {
+        assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+        scene.pass(40);
+    }
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NextHopDead));
+}
+
+#[test]
+fn one_dead_claim_does_not_stop_the_other() {
+    let mut scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    scene.connect(CLIENT, T2);
+    for _ in 0..40 {
+        scene.public(CLIENT, &rtp());
+        scene.returns(T2, &rtp());
+        scene.pass(100);
+    }
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T2]);
+}
+
+// Wire 2: the directions of the internal socket.
+
+#[test]
+fn a_payload_returns_to_the_client_from_the_listener_of_its_proxy() {
+    let scene = Scene::new();
+    for (proxy, listener) in [(INTERNAL, 0), (SECOND_INTERNAL, 1)] {
+        let Verdict::ToClient(delivery) = scene.internal(T1, CLIENT, proxy, &rtp()) else { panic!("not returned") };
+        assert_eq!((delivery.listener, delivery.client), (listener, address(CLIENT).into()));
+    }
+}
+
+#[test]
+fn an_announce_is_never_sent_to_a_client() {
+    let scene = Scene::new();
+    assert_eq!(scene.returns(T1, b""), Verdict::Consumed);
+    assert_eq!(scene.counter("announces"), 1);
+}
+
+#[test]
+fn what_a_transceiver_returns_to_another_relay_is_passed_on_unchanged() {
+    let scene = Scene::new();
+    for payload in [rtp(), Vec::new()] {
+        assert_eq!(scene.internal(T1, CLIENT, PEER, &payload), Verdict::Pass(address(PEER).into()));
+    }
+    let stranger = "10.8.0.1:3481";
+    assert_eq!(scene.internal(T1, CLIENT, stranger, &rtp()), dropped(DropReason::SppDirection));
+}
+
+#[test]
+fn what_another_relay_forwards_is_routed_and_followed_here() {
+    let scene = Scene::new();
+    let check = check(&scene.ufrag(T1));
+    assert_eq!(to(&scene.internal(PEER, CLIENT, PEER, &check)), [T1]);
+    assert_eq!(scene.internal(PEER, CLIENT, PEER, &rtp()), dropped(DropReason::NoRoute));
+    assert_eq!(scene.internal(T1, CLIENT, PEER, &success()), Verdict::Pass(address(PEER).into()));
+    assert_eq!(to(&scene.internal(PEER, CLIENT, PEER, &rtp())), [T1]);
+    let asks = message(BINDING_REQUEST, &[]);
+    assert_eq!(scene.internal(PEER, CLIENT, PEER, &asks), dropped(DropReason::NoRoute), "its own ingress answers");
+}
+
+#[test]
+fn strangers_on_the_internal_socket_are_dropped() {
+    let scene = Scene::new();
+    for (source, proxy) in [("10.0.3.1:7001", INTERNAL), ("192.0.2.1:7000", INTERNAL), ("192.0.2.1:7000", PEER)] {
+        assert_eq!(scene.internal(source, CLIENT, proxy, &rtp()), dropped(DropReason::SppDirection));
+    }
+    let good = with_header(CLIENT, INTERNAL, &rtp());
+    let judge = |bytes: &[u8]| scene.relay.handle_internal(scene.turn(), address(T1), bytes);
+    assert_eq!(judge(&good[..37]), dropped(DropReason::SppShort));
+    assert_eq!(judge(&[&[0x57], &good[1..]].concat()), dropped(DropReason::SppMagic));
+}
