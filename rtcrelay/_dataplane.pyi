@@ -8,6 +8,30 @@ addresses become IPv4. Nothing here blocks longer than a copy except `Relay.star
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias, final
 
+__all__ = [
+    "Claim",
+    "DROP_REASONS",
+    "Flow",
+    "KeyRing",
+    "MAX_PAYLOAD",
+    "Policy",
+    "Relay",
+    "RelayConfig",
+    "Route",
+    "SPP_HEADER",
+    "SppHeader",
+    "StunMessage",
+    "UFRAG_LENGTH",
+    "UfragError",
+    "classify",
+    "mint_ufrag",
+    "open_ufrag",
+    "pack_spp",
+    "read_stun",
+    "unpack_spp",
+]
+
+# Names for annotations only; they are not there at run time.
 Address: TypeAlias = tuple[str, int]
 KeyState: TypeAlias = Literal["active", "accept", "revoked"]
 UfragKind: TypeAlias = Literal["endpoint", "node", "session", "probe_endpoint", "probe_node"]

@@ -32,7 +32,7 @@ struct Policy(Arc<policy::Policy>);
 #[pymethods]
 impl Policy {
     #[new]
-    #[pyo3(signature = (ring, *, cluster=None, transceivers=Vec::new(), peers=Vec::new(), nodes=None, admission_exempt=Vec::new()))]
+    #[pyo3(signature = (ring, *, cluster=None, transceivers=Vec::new(), peers=Vec::new(), nodes=None, admission_exempt=Vec::new()), text_signature = "(ring, *, cluster=None, transceivers=(), peers=(), nodes=None, admission_exempt=())")]
     fn new(
         ring: &KeyRing,
         cluster: Option<i64>,

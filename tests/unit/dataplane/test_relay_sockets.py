@@ -1,0 +1,204 @@
+"""The relay's worker threads with real sockets on loopback, driven through the Python face."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+
+import pytest
+
+from rtcrelay import _dataplane as dataplane
+
+RING = dataplane.KeyRing([(0, bytes(range(16)), "active")])
+NODE = 42
+
+
+def stun(kind: int = 0x0001, username: str | None = None) -> bytes:
+    """A STUN message with at most a USERNAME."""
+    value = (username or "").encode()
+    attribute = b"\x00\x06" + len(value).to_bytes(2, "big") + value + bytes(-len(value) % 4) if username else b""
+    return kind.to_bytes(2, "big") + len(attribute).to_bytes(2, "big") + b"\x21\x12\xa4\x42" + bytes(12) + attribute
+
+
+RTP = b"\x80\x6f" + bytes(50)
+
+
+def udp(ip: str) -> socket.socket:
+    """A socket on a free port that gives up after two seconds."""
+    sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(2)
+    sock.bind((ip, 0))
+    return sock
+
+
+Site = tuple[dataplane.Relay, socket.socket, str]
+
+
+@contextmanager
+def run_site(public: str = "127.0.0.1", internal: str = "127.0.0.1", workers: int = 1) -> Iterator[Site]:
+    """A relay, a transceiver's socket, and a username that leads to it."""
+    with closing(udp(internal)) as transceiver:
+        ip, port = transceiver.getsockname()[:2]
+        policy = dataplane.Policy(
+            RING,
+            cluster=1,
+            transceivers=[f"[{ip}/128]:{port}" if ":" in ip else f"{ip}/32:{port}"],
+            nodes={NODE: (ip, port)},
+        )
+        config = dataplane.RelayConfig([((public, 0), (internal, 0))], policy, workers=workers)
+        relay = dataplane.Relay(config)
+        relay.start()
+        try:
+            route = dataplane.Route("node", 1, node=NODE)
+            yield relay, transceiver, dataplane.mint_ufrag(RING, route) + ":abcd"
+        finally:
+            relay.stop()
+
+
+@pytest.fixture
+def site() -> Callable[..., AbstractContextManager[Site]]:
+    """Makes a site for one test."""
+    return run_site
+
+
+@pytest.mark.parametrize(
+    ("public", "asked", "internal"),
+    [
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.77", "127.0.0.1"),
+        ("::1", "::1", "127.0.0.1"),
+        ("::", "::1", "::1"),
+        ("127.0.0.1", "127.0.0.1", "::1"),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_packet_goes_to_the_transceiver_and_its_answer_comes_from_the_address_asked(
+    public: str, asked: str, internal: str, workers: int
+) -> None:
+    with run_site(public, internal, workers) as (relay, transceiver, username):
+        ((_, port), (return_ip, return_port)) = relay.listeners()[0]
+        with closing(udp(asked if ":" in asked else "127.0.0.1")) as client:
+            client.connect((asked, port))  # a connected socket hears this address only
+            client.send(stun(username=username))
+            datagram, source = transceiver.recvfrom(2048)
+            header = dataplane.unpack_spp(datagram)
+            assert header is not None
+            assert header.client == client.getsockname()[:2]
+            assert header.proxy == (return_ip, return_port) == source[:2]
+            assert datagram[dataplane.SPP_HEADER :] == stun(username=username)
+            for returned in (stun(0x0101), RTP):
+                transceiver.sendto(datagram[: dataplane.SPP_HEADER] + returned, source)
+                assert client.recv(2048) == returned
+            client.send(RTP)
+            assert transceiver.recv(2048)[dataplane.SPP_HEADER :] == RTP
+
+
+def test_a_vip_answers_a_request_without_username_itself(site: Callable[..., AbstractContextManager[Site]]) -> None:
+    with site("0.0.0.0") as (relay, _, _), closing(udp("127.0.0.1")) as client:
+        client.connect(("127.0.0.9", relay.listeners()[0][0][1]))
+        client.send(stun())
+        answer = dataplane.read_stun(client.recv(2048))
+        assert answer is not None
+        assert answer.kind == 0x0101
+        assert [kind for kind, _, _ in answer.attributes] == [0x0020]
+        assert relay.counters()["stun_answered"] == 1
+
+
+def test_two_sessions_on_one_path_both_get_its_packets() -> None:
+    with run_site() as (relay, transceiver, username), closing(udp("127.0.0.1")) as other:
+        (vip, _) = relay.listeners()[0]
+        networks = [f"127.0.0.1/32:{sock.getsockname()[1]}" for sock in (transceiver, other)]
+        nodes = {NODE: transceiver.getsockname(), 43: other.getsockname()}
+        relay.reload(dataplane.Policy(RING, cluster=1, transceivers=networks, nodes=nodes))
+        second = dataplane.mint_ufrag(RING, dataplane.Route("node", 1, node=43)) + ":abcd"
+        with closing(udp("127.0.0.1")) as client:
+            for sock, name in ((transceiver, username), (other, second)):
+                client.sendto(stun(username=name), vip)
+                datagram, source = sock.recvfrom(2048)
+                sock.sendto(datagram[: dataplane.SPP_HEADER] + stun(0x0101), source)
+                client.recv(2048)
+            client.sendto(RTP, vip)
+            assert transceiver.recv(2048)[dataplane.SPP_HEADER :] == RTP
+            assert other.recv(2048)[dataplane.SPP_HEADER :] == RTP
+        (flows, _) = relay.flows()
+        assert [{claim.state for claim in flow.claims} for flow in flows] == [{"weak"}]
+
+
+def test_a_closed_transceiver_is_noticed_by_icmp_and_stops_nothing() -> None:
+    with run_site() as (relay, transceiver, username), closing(udp("127.0.0.1")) as client:
+        vip = relay.listeners()[0][0]
+        client.sendto(stun(username=username), vip)
+        datagram, source = transceiver.recvfrom(2048)
+        transceiver.sendto(datagram[: dataplane.SPP_HEADER] + stun(0x0101), source)
+        client.recv(2048)
+        transceiver.close()
+        for _ in range(10):
+            client.sendto(RTP, vip)
+        client.sendto(stun(), vip)
+        assert dataplane.classify(client.recv(2048)) == "stun"
+        assert relay.gauges()["workers"] == 1
+
+
+def test_a_second_relay_on_the_same_port_is_refused() -> None:
+    with run_site() as (relay, _, _):
+        policy = dataplane.Policy(RING, cluster=1)
+        for listener in (
+            (relay.listeners()[0][0], ("127.0.0.1", 0)),
+            (("0.0.0.0", relay.listeners()[0][0][1]), ("127.0.0.1", 0)),
+            (("127.0.0.1", 0), relay.listeners()[0][1]),
+        ):
+            second = dataplane.Relay(dataplane.RelayConfig([listener], policy))
+            with pytest.raises(OSError, match="Address already in use") as refused:
+                second.start()
+            assert refused.value.errno == errno.EADDRINUSE
+            assert str(refused.value.filename).rpartition(":")[2] in {str(address[1]) for address in listener}
+
+
+def test_a_stopped_relay_frees_its_ports_and_stops_twice() -> None:
+    with run_site() as (relay, _, _):
+        listeners = relay.listeners()
+        relay.stop()
+        relay.stop()
+        again = dataplane.Relay(dataplane.RelayConfig(listeners, dataplane.Policy(RING)))
+        again.start()
+        again.stop()
+
+
+def test_every_drop_reason_is_counted_and_explained() -> None:
+    with run_site() as (relay, _, _):
+        assert set(relay.drops()) == set(dataplane.DROP_REASONS)
+        assert all(sentence.endswith(".") for sentence in dataplane.DROP_REASONS.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"transceivers": ["10.0.0.1/8"]}, "host bits"),
+        ({"transceivers": ["10.0.0.0/8"], "peers": ["10.1.0.0/16"]}, "overlaps"),
+        ({"cluster": 65536}, "between 0 and 65535"),
+        ({"nodes": {1: ("nowhere", 7000)}}, "not an IPv4 or IPv6 address"),
+    ],
+)
+def test_a_wrong_policy_says_what_is_wrong(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataplane.Policy(RING, **arguments)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(
+    ("listeners", "arguments", "message"),
+    [
+        ([], {}, "number of listeners is 0"),
+        ([(("127.0.0.1", 0), ("0.0.0.0", 0))], {}, "wildcard"),
+        ([(("127.0.0.1", 0), ("127.0.0.1", 5)), (("127.0.0.2", 0), ("127.0.0.2", 5))], {}, "5 is given twice"),
+        ([(("127.0.0.1", 0), ("127.0.0.1", 0))], {"workers": 0}, "workers is 0"),
+        ([(("127.0.0.1", 0), ("127.0.0.1", 0))], {"max_flows": 0}, "max_flows is 0"),
+        ([(("127.0.0.1", 0), ("127.0.0.1", 0))], {"idle_timeout_seconds": -1.0}, "idle time-out is -1"),
+    ],
+)
+def test_a_wrong_configuration_says_what_is_wrong(
+    listeners: list[tuple[tuple[str, int], tuple[str, int]]], arguments: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataplane.RelayConfig(listeners, dataplane.Policy(RING), **arguments)
