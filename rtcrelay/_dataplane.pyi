@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias, final
 
 __all__ = [
-    "Claim",
     "DROP_REASONS",
+    "MAX_PAYLOAD",
+    "SPP_HEADER",
+    "UFRAG_LENGTH",
+    "Claim",
     "Flow",
     "KeyRing",
-    "MAX_PAYLOAD",
     "Policy",
     "Relay",
     "RelayConfig",
     "Route",
-    "SPP_HEADER",
     "SppHeader",
     "StunMessage",
-    "UFRAG_LENGTH",
     "UfragError",
     "classify",
     "mint_ufrag",
