@@ -14,6 +14,7 @@ __all__ = [
     "SPP_HEADER",
     "UFRAG_LENGTH",
     "Claim",
+    "Event",
     "Flow",
     "KeyRing",
     "Policy",
@@ -229,9 +230,46 @@ class Relay:
     def listeners(self) -> list[tuple[Address, Address]]:
         """The bound (public, internal) addresses; port 0 in the configuration is resolved here."""
 
+    def listen(self, listening: bool, *, route_cache: bool = False) -> int:
+        """Starts or stops keeping events; returns a descriptor that is readable when there are some.
+
+        With ``route_cache`` a packet of a path that nobody claims is held for up to 20 ms, and an
+        event asks for the path's next hop: answer with `restore`. The descriptor stays the relay's.
+        """
+
+    def events(self, limit: int = 4096) -> tuple[list[Event], int]:
+        """Takes up to ``limit`` events, oldest first within each worker, and says how many found
+        their queue (16,384 events a worker) full since start. The descriptor is readable again at
+        once if some are left."""
+
+    def restore(self, routes: Sequence[tuple[Address, int, Address]]) -> int:
+        """Takes routes that a cache remembers: (client, ingress id, next hop). Returns how many made
+        a claim; none does on a path that has a confirmed one, or outside the policy's networks."""
+
     def flows(self, cursor: int = 0, limit: int = 1000) -> tuple[list[Flow], int]:
         """Up to ``limit`` paths from a cursor on, and the next cursor (0: that was all).
         A path that lives through the whole listing is listed exactly once."""
+
+@final
+class Event:
+    """Something that happened to a path."""
+
+    @property
+    def what(self) -> Literal["opened", "established", "refreshed", "asked"]:
+        """Opened: a claim is pending. Established: a claim became strong. Refreshed: it still is,
+        1.25 idle times later. Asked: a path has packets and no claim."""
+    @property
+    def client(self) -> Address:
+        """The client's address."""
+    @property
+    def ingress(self) -> int:
+        """The ingress id of the VIP the client sends to."""
+    @property
+    def next_hop(self) -> Address | None:
+        """Whose claim it is about; None for ``asked``."""
+    @property
+    def alone(self) -> bool:
+        """Whether that claim is the path's only confirmed one."""
 
 @final
 class Flow:

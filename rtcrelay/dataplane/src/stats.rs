@@ -107,6 +107,9 @@ counters! {
     claims_opened, "Pending claims opened.";
     claims_confirmed, "Pending claims confirmed by a packet that came back.";
     claims_learned, "Claims created from returning packets on a path that had none.";
+    claims_restored, "Claims created from the route cache.";
+    questions, "Paths without a claim that the route cache was asked for.";
+    held, "Packets held for the answer to such a question.";
     fan_out, "Additional copies sent because a path had several confirmed claims.";
     icmp_errors, "ICMP errors reported by the kernel for internal destinations.";
 }

@@ -4,7 +4,9 @@ mod scene;
 
 use std::time::Duration;
 
+use _dataplane::core::address::PathKey;
 use _dataplane::core::demux::MAX_PAYLOAD;
+use _dataplane::core::events::{Event, What};
 use _dataplane::core::relay::{FromClient, Limits, Verdict};
 use _dataplane::core::stun::{self, BINDING_REQUEST, Message};
 use _dataplane::core::ufrag::{Kind, Route};
@@ -456,4 +458,113 @@ fn strangers_on_the_internal_socket_are_dropped() {
     let judge = |bytes: &[u8]| scene.relay.handle_internal(scene.turn(), address(T1), bytes);
     assert_eq!(judge(&good[..37]), dropped(DropReason::SppShort));
     assert_eq!(judge(&[&[0x57], &good[1..]].concat()), dropped(DropReason::SppMagic));
+}
+
+// Rule 5: a path that nobody claims.
+
+fn taken(scene: &Scene) -> Vec<(What, Option<String>, bool)> {
+    let mut events = Vec::new();
+    scene.events.take(100, &mut events);
+    let name = |event: &Event| event.next_hop.map(|hop| std::net::SocketAddr::from(hop).to_string());
+    events.iter().map(|event| (event.what, name(event), event.alone)).collect()
+}
+
+fn client_key() -> PathKey {
+    PathKey { client: address(CLIENT).into(), ingress: 3479 }
+}
+
+#[test]
+fn without_a_route_cache_a_packet_nobody_claims_is_dropped_at_once() {
+    let scene = Scene::new();
+    scene.events.listen(true);
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NoRoute));
+    assert_eq!(taken(&scene), []);
+}
+
+#[test]
+fn the_route_cache_is_asked_once_and_its_answer_releases_what_was_held() {
+    let mut scene = Scene::new();
+    scene.events.listen(true);
+    scene.relay.set_route_cache(true);
+    assert_eq!(scene.public(CLIENT, &rtp()), Verdict::Hold(client_key()));
+    assert_eq!(scene.public(CLIENT, &rtp()), Verdict::Hold(client_key()));
+    assert_eq!(taken(&scene), [(What::Asked, None, false)]);
+    assert!(scene.relay.release(scene.turn(), client_key(), None, 52).is_err());
+    scene.pass(5);
+    assert!(scene.relay.restore(scene.turn(), client_key(), address(T1)));
+    assert!(scene.relay.release(scene.turn(), client_key(), None, 52).is_ok());
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+}
+
+#[test]
+fn the_internal_leg_asks_and_holds_as_well() {
+    let scene = Scene::new();
+    scene.events.listen(true);
+    scene.relay.set_route_cache(true);
+    let key = PathKey { ingress: 3481, ..client_key() };
+    assert_eq!(scene.internal(PEER, CLIENT, PEER, &rtp()), Verdict::Hold(key));
+    assert_eq!(scene.internal(T1, CLIENT, PEER, &message(0x0111, &[])), Verdict::Pass(address(PEER).into()));
+}
+
+#[test]
+fn a_remembered_route_outside_the_allowed_networks_is_refused() {
+    let scene = Scene::new();
+    for next_hop in ["10.0.3.1:7001", "192.0.2.1:7000"] {
+        assert!(!scene.relay.restore(scene.turn(), client_key(), address(next_hop)));
+    }
+    assert_eq!(scene.relay.flow_count(), 0);
+}
+
+#[test]
+fn a_remembered_route_never_beats_a_confirmed_claim() {
+    let scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    assert!(!scene.relay.restore(scene.turn(), client_key(), address(T2)));
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+}
+
+#[test]
+fn a_remembered_route_ends_like_any_claim_that_nothing_confirms() {
+    let mut scene = Scene::new();
+    assert!(scene.relay.restore(scene.turn(), client_key(), address(T1)));
+    scene.pass(20_000);
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::NoRoute));
+}
+
+#[test]
+fn an_established_route_is_told_once_and_again_after_one_and_a_quarter_idle_times() {
+    let mut scene = Scene::new();
+    scene.events.listen(true);
+    scene.connect(CLIENT, T1);
+    assert_eq!(taken(&scene), [(What::Opened, Some(T1.into()), false)]);
+    for second in 0..76 {
+        scene.returns(T1, &rtp());
+        let expected = match second {
+            0 => vec![(What::Established, Some(T1.into()), true)],
+            75 => vec![(What::Refreshed, Some(T1.into()), true)],
+            _ => vec![],
+        };
+        assert_eq!(taken(&scene), expected, "second {second}");
+        scene.pass(1000);
+    }
+}
+
+#[test]
+fn of_two_strong_claims_none_is_alone_until_the_other_ends() {
+    let mut scene = Scene::new();
+    scene.events.listen(true);
+    scene.connect(CLIENT, T1);
+    scene.returns(T1, &dtls());
+    scene.connect(CLIENT, T2);
+    taken(&scene);
+    scene.returns(T2, &dtls());
+    assert_eq!(taken(&scene), [(What::Established, Some(T2.into()), false)]);
+    for _ in 0..19 {
+        scene.pass(1000);
+        scene.returns(T1, &rtp());
+        assert_eq!(taken(&scene), []);
+    }
+    scene.pass(1000);
+    scene.returns(T1, &rtp());
+    assert_eq!(taken(&scene), [(What::Refreshed, Some(T1.into()), true)]);
 }

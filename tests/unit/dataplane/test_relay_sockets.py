@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 
@@ -164,6 +166,38 @@ def test_a_stopped_relay_frees_its_ports_and_stops_twice() -> None:
         again = dataplane.Relay(dataplane.RelayConfig(listeners, dataplane.Policy(RING)))
         again.start()
         again.stop()
+
+
+def test_a_held_packet_is_sent_when_the_route_cache_answers() -> None:
+    with run_site() as (relay, transceiver, _), closing(udp("127.0.0.1")) as client:
+        vip, internal = relay.listeners()[0]
+        told = relay.listen(True, route_cache=True)
+        client.sendto(RTP, vip)
+        assert select.select([told], [], [], 2)[0]
+        ((asked,), lost) = relay.events()
+        assert (asked.what, asked.client, asked.ingress, asked.next_hop) == (
+            "asked",
+            client.getsockname(),
+            internal[1],
+            None,
+        )
+        assert lost == 0
+        assert relay.restore([(asked.client, asked.ingress, transceiver.getsockname())]) == 1
+        assert transceiver.recv(2048)[dataplane.SPP_HEADER :] == RTP
+        assert relay.counters()["held"] == 1
+        assert relay.counters()["claims_restored"] == 1
+        assert not select.select([told], [], [], 0)[0]
+
+
+def test_a_held_packet_without_an_answer_is_dropped() -> None:
+    with run_site() as (relay, _, _), closing(udp("127.0.0.1")) as client:
+        relay.listen(True, route_cache=True)
+        client.sendto(RTP, relay.listeners()[0][0])
+        deadline = time.monotonic() + 2
+        while relay.drops()["no_route"] == 0 and time.monotonic() < deadline:
+            select.select([], [], [], 0.005)
+        assert relay.drops()["no_route"] == 1
+        assert relay.counters()["held"] == 1
 
 
 def test_every_drop_reason_is_counted_and_explained() -> None:

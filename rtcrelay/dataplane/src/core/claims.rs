@@ -4,8 +4,10 @@
 
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::address::{Endpoint, PathKey};
+use super::events::{Event, What};
 use super::limit::Limiter;
 use super::path::{CONFIRMED, Claim, Opened, Path, Standing};
 use super::relay::{Limits, Turn};
@@ -36,6 +38,8 @@ pub struct Claims {
     spread: Table<Spread>,
     admission: Mutex<Limiter>,
     hashing: Hashing,
+    /// Between two events about a strong claim that stays.
+    refresh: Duration,
 }
 
 impl Claims {
@@ -46,6 +50,7 @@ impl Claims {
             spread: Table::new(limits.max_flows, CONFIRMED, hashing),
             admission: Mutex::new(Limiter::new(limits.claim_rate, limits.claim_burst, RATE_BUCKETS)),
             hashing,
+            refresh: limits.idle * 5 / 4,
         }
     }
 
@@ -82,7 +87,7 @@ impl Claims {
                 }
                 self.admit(turn, &key.client)?;
                 path.add_claim(claim);
-                turn.counters.claims_opened.add(1);
+                opened(turn, key, next_hop);
             }
             note(path);
             return Ok(());
@@ -91,7 +96,7 @@ impl Claims {
         let path = shard.insert(Path::new(key, turn.now), hash, turn.now).ok_or(DropReason::TableFull)?;
         path.add_claim(claim);
         note(path);
-        turn.counters.claims_opened.add(1);
+        opened(turn, key, next_hop);
         Ok(())
     }
 
@@ -118,10 +123,14 @@ impl Claims {
         }
         let local = path.local;
         path.expire_claims(turn.now);
+        let was_strong = path.is_strong(&next_hop);
         let change = match path.claim_mut(&next_hop) {
             Some(claim) => confirm_claim(claim, proof, turn.now),
             None => learn(path, next_hop, proof, turn),
         };
+        if path.is_strong(&next_hop) {
+            self.tell(turn, path, next_hop, !was_strong);
+        }
         if let Change::Confirmed { ufrag, first } = change {
             let place = shard.place(&key, hash);
             drop(shard);
@@ -134,6 +143,42 @@ impl Claims {
             }
         }
         local
+    }
+
+    /// Creates the claim that somebody else remembers, on a path that has no confirmed one. It is
+    /// weak: a memory proves nothing. Says whether it did.
+    pub fn restore(&self, turn: Turn<'_>, key: PathKey, next_hop: Endpoint) -> bool {
+        let (hash, mut shard) = self.paths.shard(&key);
+        if shard.find(&key, hash).is_none() {
+            shard.insert(Path::new(key, turn.now), hash, turn.now);
+        }
+        let Some(path) = shard.find(&key, hash) else { return false };
+        path.expire_claims(turn.now);
+        if path.confirmed().next().is_some() {
+            return false;
+        }
+        match path.claim_mut(&next_hop) {
+            Some(pending) => (pending.standing, pending.since) = (Standing::Weak, turn.now),
+            None => {
+                path.add_claim(Claim { next_hop, standing: Standing::Weak, since: turn.now, ufrag: 0 });
+            }
+        }
+        turn.counters.claims_restored.add(1);
+        true
+    }
+
+    /// Tells of a strong claim: when it became strong, and from time to time while it is alone.
+    fn tell(&self, turn: Turn<'_>, path: &mut Path, next_hop: Endpoint, became_strong: bool) {
+        if !turn.events.has_listener() {
+            return;
+        }
+        let alone = path.confirmed().all(|claim| claim.next_hop == next_hop);
+        let is_news = path.told.is_none_or(|(told, at)| told != next_hop || turn.now.since(at) >= self.refresh);
+        if became_strong || (alone && is_news) {
+            let what = if became_strong { What::Established } else { What::Refreshed };
+            turn.events.push(Event { what, key: path.key, next_hop: Some(next_hop), alone });
+            path.told = Some((next_hop, turn.now));
+        }
     }
 
     /// Holds a ufrag to its 16 live confirmed paths: the least recently confirmed gives way.
@@ -175,6 +220,11 @@ impl Claims {
         self.paths.sweep(round, now, SWEEP_SLOTS);
         self.spread.sweep(round, now, SWEEP_SLOTS);
     }
+}
+
+fn opened(turn: Turn<'_>, key: PathKey, next_hop: Endpoint) {
+    turn.counters.claims_opened.add(1);
+    turn.events.push(Event { what: What::Opened, key, next_hop: Some(next_hop), alone: false });
 }
 
 enum Change {

@@ -4,10 +4,12 @@
 pub mod address;
 pub mod claims;
 pub mod demux;
+pub mod events;
 pub mod health;
 pub mod limit;
 pub mod path;
 pub mod policy;
+pub mod questions;
 pub mod relay;
 pub mod spp;
 pub mod spread;

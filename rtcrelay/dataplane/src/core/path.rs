@@ -62,6 +62,8 @@ pub struct Path {
     pub first_seen: Time,
     /// When a packet last passed, either way.
     pub last_packet: Time,
+    /// Which strong claim an event last told of, and when.
+    pub told: Option<(Endpoint, Time)>,
     /// Packets from the client that were forwarded.
     pub packets_in: u64,
     /// Their payload bytes.
@@ -92,6 +94,7 @@ impl Path {
             local: None,
             first_seen: now,
             last_packet: now,
+            told: None,
             packets_in: 0,
             bytes_in: 0,
             packets_out: 0,
@@ -112,6 +115,11 @@ impl Path {
     /// The claim of a next hop.
     pub fn claim_mut(&mut self, next_hop: &Endpoint) -> Option<&mut Claim> {
         self.claims.iter_mut().flatten().find(|claim| claim.next_hop == *next_hop)
+    }
+
+    /// Whether the next hop has a strong claim.
+    pub fn is_strong(&self, next_hop: &Endpoint) -> bool {
+        self.claims().any(|claim| claim.next_hop == *next_hop && claim.standing == Standing::Strong)
     }
 
     /// Removes claims whose time is over.

@@ -11,10 +11,12 @@ use std::time::Duration;
 use super::address::{Endpoint, PathKey};
 use super::claims::{Claims, Proof};
 use super::demux::{self, Class};
+use super::events::{Event, Events, What};
 use super::health::NextHops;
 use super::limit::Limiter;
 use super::path::{MAX_CLAIMS, Path};
 use super::policy::Policy;
+use super::questions::{Questions, Reply};
 use super::spp;
 use super::stun::{self, Message};
 use super::table::Hashing;
@@ -32,6 +34,8 @@ pub enum Verdict {
     ToClient(Delivery),
     /// Send the whole datagram, unchanged, to another relay.
     Pass(Endpoint),
+    /// Keep it until `Relay::release` says where it goes, or for at most 20 ms.
+    Hold(PathKey),
     /// It told the relay something and goes nowhere.
     Consumed,
     /// Count it.
@@ -88,6 +92,8 @@ pub struct Turn<'a> {
     pub policy: &'a Policy,
     /// The worker's counters.
     pub counters: &'a Counters,
+    /// The worker's events.
+    pub events: &'a Events,
 }
 
 /// Sizes and rates, fixed at start.
@@ -114,6 +120,7 @@ pub struct Relay {
     claims: Claims,
     next_hops: NextHops,
     answers: Mutex<Limiter>,
+    questions: Questions,
     hashing: Hashing,
 }
 
@@ -125,6 +132,7 @@ impl Relay {
             claims: Claims::new(limits, hashing),
             next_hops: NextHops::new(hashing),
             answers: Mutex::new(Limiter::new(ANSWER_RATE, ANSWER_RATE, RATE_BUCKETS)),
+            questions: Questions::new(hashing),
             hashing,
         }
     }
@@ -148,6 +156,7 @@ impl Relay {
         let key = PathKey { client, ingress: self.internals[datagram.listener].port };
         match self.judge(turn, key, datagram.local, datagram.payload) {
             Ok(Judged::Hops(hops)) => Verdict::Forward(hops),
+            Ok(Judged::Hold) => Verdict::Hold(key),
             Ok(Judged::AsksForItsAddress(request)) => self.answer(turn, client, &request, answer),
             Err(reason) => Verdict::Drop(reason),
         }
@@ -186,6 +195,7 @@ impl Relay {
             // The hop rule: what a relay sends goes to a transceiver, so loops cannot be.
             None if from_peer => match self.judge(turn, key, None, payload)? {
                 Judged::Hops(hops) => Ok(Verdict::Forward(hops)),
+                Judged::Hold => Ok(Verdict::Hold(key)),
                 Judged::AsksForItsAddress(_) => Err(DropReason::NoRoute), // its ingress answers
             },
             _ => Err(DropReason::SppDirection),
@@ -209,7 +219,48 @@ impl Relay {
                 };
             }
         }
-        self.follow(turn, key, local, payload.len()).map(Judged::Hops)
+        match self.follow(turn, key, local, payload.len()) {
+            Err(DropReason::NoRoute) => self.ask(turn, key),
+            other => other.map(Judged::Hops),
+        }
+    }
+
+    /// Asks the route cache for a path that nobody claims (rule 5). Never broadcasts, never guesses.
+    fn ask<'a>(&self, turn: Turn<'_>, key: PathKey) -> Result<Judged<'a>, DropReason> {
+        match self.questions.ask(&key, turn.now) {
+            Reply::Drop => return Err(DropReason::NoRoute),
+            Reply::Hold => {}
+            Reply::AskAndHold => {
+                turn.counters.questions.add(1);
+                turn.events.push(Event { what: What::Asked, key, next_hop: None, alone: false });
+            }
+        }
+        turn.counters.held.add(1);
+        Ok(Judged::Hold)
+    }
+
+    /// Where a held packet goes now; `NoRoute` while nobody has answered.
+    pub fn release(
+        &self,
+        turn: Turn<'_>,
+        key: PathKey,
+        local: Option<IpAddr>,
+        length: usize,
+    ) -> Result<Hops, DropReason> {
+        self.follow(turn, key, local, length)
+    }
+
+    /// Takes an answer of the route cache. Refuses a next hop outside the policy's networks, and
+    /// a path that has a confirmed claim: what packets prove beats what a cache remembers.
+    pub fn restore(&self, turn: Turn<'_>, key: PathKey, next_hop: SocketAddr) -> bool {
+        let next_hop = Endpoint::from(next_hop);
+        let known = turn.policy.transceivers.contains(&next_hop) || turn.policy.peers.contains(&next_hop);
+        known && !key.client.is_nobody() && self.claims.restore(turn, key, next_hop)
+    }
+
+    /// Says whether there is a route cache to ask.
+    pub fn set_route_cache(&self, there: bool) {
+        self.questions.set_answered(there);
     }
 
     /// Routes a binding request by its ufrag, also on a known path.
@@ -315,6 +366,7 @@ impl Relay {
     /// Expires a bounded piece of the tables; `round` counts the calls.
     pub fn sweep(&self, round: usize, now: Time) {
         self.claims.sweep(round, now);
+        self.questions.sweep(round, now);
     }
 
     /// Paths in the table.
@@ -335,6 +387,7 @@ impl Relay {
 
 enum Judged<'a> {
     Hops(Hops),
+    Hold,
     AsksForItsAddress(Message<'a>),
 }
 

@@ -55,9 +55,29 @@ pub(super) struct Received {
     pub(super) length: usize,
 }
 
+/// Buffers for datagrams.
+pub(super) struct Slots(Box<[[u8; SLOT]]>);
+
+impl Slots {
+    pub(super) fn new(count: usize) -> Slots {
+        Slots(vec![[0; SLOT]; count].into())
+    }
+
+    /// Copies a datagram and the room in front of it into a slot.
+    pub(super) fn copy(&mut self, at: usize, from: &Slots, other: usize) {
+        self.0[at].copy_from_slice(&from.0[other]);
+    }
+
+    /// Writes the SPP header in front of what a client sent; returns the piece to send.
+    pub(super) fn with_header(&mut self, at: usize, length: usize, header: &spp::Header) -> Piece {
+        self.0[at][..spp::HEADER].copy_from_slice(&spp::pack(header));
+        Piece { slot: at, range: 0..spp::HEADER + length }
+    }
+}
+
 /// Buffers for one receiving call.
 pub(super) struct Batch {
-    slots: Box<[[u8; SLOT]]>,
+    pub(super) slots: Slots,
     names: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
@@ -70,7 +90,7 @@ impl Batch {
         // SAFETY: these are plain C structs for which all zeros is a value.
         let (name, vector, message) = unsafe { (zeroed(), zeroed(), zeroed()) };
         Batch {
-            slots: vec![[0; SLOT]; BATCH].into(),
+            slots: Slots::new(BATCH),
             names: vec![name; BATCH].into(),
             controls: vec![Control([0; CONTROL]); BATCH].into(),
             vectors: vec![vector; BATCH].into(),
@@ -83,7 +103,7 @@ impl Batch {
     pub(super) fn receive(&mut self, fd: RawFd, headroom: Headroom) -> io::Result<usize> {
         self.headroom = headroom;
         for at in 0..BATCH {
-            let space = &mut self.slots[at][headroom.bytes()..ANSWER_AT];
+            let space = &mut self.slots.0[at][headroom.bytes()..ANSWER_AT];
             self.vectors[at] = libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: space.len() };
             let header = &mut self.messages[at].msg_hdr;
             header.msg_name = (&raw mut self.names[at]).cast();
@@ -114,15 +134,9 @@ impl Batch {
 
     /// The received bytes, and the room for an answer.
     pub(super) fn payload(&mut self, at: usize, length: usize) -> (&[u8], &mut [u8; stun::MAX_RESPONSE]) {
-        let (front, back) = self.slots[at].split_at_mut(ANSWER_AT);
+        let (front, back) = self.slots.0[at].split_at_mut(ANSWER_AT);
         let answer = back.first_chunk_mut().expect("the slot has room for an answer");
         (&front[self.headroom.bytes()..][..length], answer)
-    }
-
-    /// Writes the SPP header in front of what a client sent; returns the piece to send.
-    pub(super) fn with_header(&mut self, at: usize, length: usize, header: &spp::Header) -> Piece {
-        self.slots[at][..spp::HEADER].copy_from_slice(&spp::pack(header));
-        Piece { slot: at, range: 0..spp::HEADER + length }
     }
 }
 
@@ -196,15 +210,15 @@ impl SendQueue {
 
     /// Sends everything. A datagram the kernel refuses is reported and the rest goes on; no
     /// error stops a worker.
-    pub(super) fn flush(&mut self, fd: RawFd, batch: &Batch, mut refused: impl FnMut(&io::Error)) -> Sent {
+    pub(super) fn flush(&mut self, fd: RawFd, slots: &Slots, mut refused: impl FnMut(&io::Error)) -> Sent {
         let count = self.waiting.len();
         for at in 0..count {
-            self.prepare(at, batch);
+            self.prepare(at, slots);
         }
         let (mut at, mut sent, mut tried) = (0, Sent::default(), 0);
         while at < count {
             // SAFETY: messages `at..count` were prepared above and point into this queue's own
-            // boxed arrays and into `batch`, all of which outlive the call.
+            // boxed arrays and into `slots`, all of which outlive the call.
             let done = unsafe {
                 libc::sendmmsg(fd, self.messages[at..count].as_mut_ptr(), (count - at) as _, libc::MSG_DONTWAIT as _)
             };
@@ -230,9 +244,9 @@ impl SendQueue {
         sent
     }
 
-    fn prepare(&mut self, at: usize, batch: &Batch) {
+    fn prepare(&mut self, at: usize, slots: &Slots) {
         let outgoing = &self.waiting[at];
-        let bytes = &batch.slots[outgoing.piece.slot][outgoing.piece.range.clone()];
+        let bytes = &slots.0[outgoing.piece.slot][outgoing.piece.range.clone()];
         // The kernel only reads what it sends.
         self.vectors[at] = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let name_length = write_name(outgoing.to.into(), &mut self.names[at]);

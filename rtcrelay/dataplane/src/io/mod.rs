@@ -1,6 +1,7 @@
 //! Sockets and threads around the core.
 
 mod batch;
+mod hold;
 mod socket;
 mod worker;
 

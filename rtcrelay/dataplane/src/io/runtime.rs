@@ -2,16 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::socket::{self, Role};
 use super::worker::{Listener, Worker};
+use crate::core::address::PathKey;
+use crate::core::events::{Event, Events};
 use crate::core::policy::Policy;
-use crate::core::relay::{Limits, Relay};
+use crate::core::relay::{Limits, Relay, Turn};
 use crate::core::table::Hashing;
 use crate::core::time::Time;
 use crate::stats::Counters;
@@ -40,9 +42,20 @@ pub struct StartError {
     pub error: io::Error,
 }
 
+/// What one worker counts and tells.
+#[derive(Default)]
+pub(super) struct Mine {
+    pub(super) counters: Counters,
+    pub(super) events: Events,
+}
+
 /// What the workers share.
 pub(super) struct Shared {
     pub(super) relay: Relay,
+    /// Readable when a worker has told something.
+    told: OwnedFd,
+    /// Whether `told` was written since events were last taken.
+    is_told: AtomicBool,
     policy: RwLock<Arc<Policy>>,
     started: Instant,
 }
@@ -51,6 +64,13 @@ impl Shared {
     /// Microseconds since the start; never zero, so that the tables can use zero for "never".
     pub(super) fn now(&self) -> Time {
         Time(self.started.elapsed().as_micros() as u64 + 1)
+    }
+
+    /// Wakes the reader of events, once until it comes.
+    pub(super) fn tell(&self, events: &Events) {
+        if events.has_listener() && !events.is_empty() && !self.is_told.swap(true, Ordering::AcqRel) {
+            socket::wake(&self.told);
+        }
     }
 
     /// The policy of this moment; asked once per turn, not per packet.
@@ -62,7 +82,10 @@ impl Shared {
 /// A running relay.
 pub struct Runtime {
     shared: Arc<Shared>,
-    counters: Vec<Arc<Counters>>,
+    workers: Vec<Arc<Mine>>,
+    /// Counts of what the control plane does.
+    control: Mine,
+    control_is_busy: Mutex<()>,
     listeners: Vec<(SocketAddr, SocketAddr)>,
     wake: Arc<OwnedFd>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -95,13 +118,17 @@ impl Runtime {
         let internals = listeners.iter().map(|(_, internal)| (*internal).into()).collect();
         let shared = Arc::new(Shared {
             relay: Relay::new(internals, &config.limits, Hashing::new(random_key())),
+            told: socket::wake_up().map_err(|error| StartError { address: None, error })?,
+            is_told: AtomicBool::new(false),
             policy: RwLock::new(Arc::clone(&config.policy)),
             started: Instant::now(),
         });
         let wake = socket::wake_up().map_err(|error| StartError { address: None, error })?;
         let mut runtime = Runtime {
             shared,
-            counters: Vec::new(),
+            workers: Vec::new(),
+            control: Mine::default(),
+            control_is_busy: Mutex::new(()),
             listeners,
             wake: Arc::new(wake),
             threads: Mutex::new(Vec::new()),
@@ -118,16 +145,16 @@ impl Runtime {
     }
 
     fn spawn(&mut self, group: Vec<Listener>) -> io::Result<()> {
-        let counters = Arc::new(Counters::default());
+        let mine = Arc::new(Mine::default());
         let (shared, wake) = (Arc::clone(&self.shared), Arc::clone(&self.wake));
-        let (alive, mine) = (Alive::new(&self.alive), Arc::clone(&counters));
-        let name = format!("relay-worker-{}", self.counters.len());
+        let (alive, its) = (Alive::new(&self.alive), Arc::clone(&mine));
+        let name = format!("relay-worker-{}", self.workers.len());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let _alive = alive;
-            Worker::new(group, shared, mine, wake).run();
+            Worker::new(group, shared, its, wake).run();
         })?;
         self.lock_threads().push(thread);
-        self.counters.push(counters);
+        self.workers.push(mine);
         Ok(())
     }
 
@@ -160,9 +187,45 @@ impl Runtime {
         self.shared.now()
     }
 
-    /// Counters of each worker.
-    pub fn counters(&self) -> &[Arc<Counters>] {
-        &self.counters
+    /// The counters of each worker, and of the control plane.
+    pub fn counters(&self) -> impl Iterator<Item = &Counters> {
+        self.workers.iter().map(|mine| &mine.counters).chain([&self.control.counters])
+    }
+
+    /// Starts or stops keeping events; with a route cache, packets of unknown paths wait for it.
+    pub fn listen(&self, listening: bool, route_cache: bool) {
+        for mine in &self.workers {
+            mine.events.listen(listening);
+        }
+        self.shared.relay.set_route_cache(listening && route_cache);
+    }
+
+    /// Readable when there are events.
+    pub fn told(&self) -> BorrowedFd<'_> {
+        self.shared.told.as_fd()
+    }
+
+    /// Up to about `limit` events, oldest first within each worker, and how many were lost so far.
+    pub fn take_events(&self, limit: usize) -> (Vec<Event>, u64) {
+        socket::sleep(&self.shared.told);
+        self.shared.is_told.store(false, Ordering::Release);
+        let mut taken = Vec::new();
+        for mine in &self.workers {
+            mine.events.take(limit.saturating_sub(taken.len()), &mut taken);
+        }
+        for mine in &self.workers {
+            self.shared.tell(&mine.events); // what is left wakes the reader again
+        }
+        (taken, self.workers.iter().map(|mine| mine.events.lost()).sum())
+    }
+
+    /// Takes answers of the route cache: (path, next hop); returns how many made a claim.
+    pub fn restore(&self, routes: &[(PathKey, SocketAddr)]) -> usize {
+        let policy = self.shared.policy();
+        let _one_writer = self.control_is_busy.lock().expect("no holder of the lock panics");
+        let Mine { counters, events } = &self.control;
+        let turn = Turn { now: self.now(), policy: &policy, counters, events };
+        routes.iter().filter(|(key, next_hop)| self.shared.relay.restore(turn, *key, *next_hop)).count()
     }
 
     /// The bound addresses.

@@ -98,6 +98,13 @@ pub(super) fn wake(fd: &OwnedFd) {
     unsafe { libc::write(fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }
 
+/// Makes a descriptor that was woken wait again.
+pub(super) fn sleep(fd: &OwnedFd) {
+    let mut count = [0u8; 8];
+    // SAFETY: the pointer and length describe `count`. Failing means it was not readable.
+    unsafe { libc::read(fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+}
+
 /// Waits until a descriptor is ready or `millis` pass. An interruption counts as time passed.
 pub(super) fn poll(descriptors: &mut [libc::pollfd], millis: libc::c_int) {
     // SAFETY: the pointer and length describe the slice.

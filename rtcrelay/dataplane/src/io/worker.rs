@@ -7,18 +7,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{BATCH, Batch, Headroom, Outgoing, Piece, SendQueue, Sent, take_icmp_error};
-use super::runtime::Shared;
+use super::hold::{Held, Hold};
+use super::runtime::{Mine, Shared};
 use super::socket;
 use crate::core::policy::Policy;
 use crate::core::relay::{FromClient, Turn, Verdict};
 use crate::core::spp;
 use crate::core::time::Time;
-use crate::stats::{Counters, DropReason};
+use crate::stats::DropReason;
 
 /// Batches taken from one socket before the others have their turn.
 const BATCHES_A_TURN: usize = 4;
 /// ICMP errors read in one turn.
 const ICMP_A_TURN: usize = 64;
+/// How often held packets are looked at; they wait for 20 ms at most.
+const LOOK_AT_HELD_EVERY: Duration = Duration::from_millis(2);
 /// Between two pieces of expiry.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
@@ -34,22 +37,28 @@ pub(super) struct Worker {
     /// Per listener: to clients, and to next hops.
     queues: Vec<(SendQueue, SendQueue)>,
     batch: Batch,
+    hold: Hold,
     shared: Arc<Shared>,
-    counters: Arc<Counters>,
+    mine: Arc<Mine>,
     wake: Arc<OwnedFd>,
     next_sweep: Instant,
     sweeps: usize,
 }
 
 impl Worker {
-    pub(super) fn new(
-        listeners: Vec<Listener>,
-        shared: Arc<Shared>,
-        counters: Arc<Counters>,
-        wake: Arc<OwnedFd>,
-    ) -> Worker {
+    pub(super) fn new(listeners: Vec<Listener>, shared: Arc<Shared>, mine: Arc<Mine>, wake: Arc<OwnedFd>) -> Worker {
         let queues = listeners.iter().map(|_| (SendQueue::new(), SendQueue::new())).collect();
-        Worker { listeners, queues, batch: Batch::new(), shared, counters, wake, next_sweep: Instant::now(), sweeps: 0 }
+        Worker {
+            listeners,
+            queues,
+            batch: Batch::new(),
+            hold: Hold::new(),
+            shared,
+            mine,
+            wake,
+            next_sweep: Instant::now(),
+            sweeps: 0,
+        }
     }
 
     /// Runs until woken.
@@ -62,7 +71,8 @@ impl Worker {
             descriptors.push(pollfd(listener.internal.as_raw_fd()));
         }
         loop {
-            socket::poll(&mut descriptors, SWEEP_EVERY.as_millis() as libc::c_int);
+            let wait = if self.hold.is_empty() { SWEEP_EVERY } else { LOOK_AT_HELD_EVERY };
+            socket::poll(&mut descriptors, wait.as_millis() as libc::c_int);
             if descriptors[0].revents != 0 {
                 return;
             }
@@ -79,6 +89,10 @@ impl Worker {
                     self.serve_internal(at, &policy);
                 }
             }
+            if !self.hold.is_empty() {
+                self.release(&policy);
+            }
+            self.shared.tell(&self.mine.events);
             self.sweep();
         }
     }
@@ -100,23 +114,30 @@ impl Worker {
 
     fn judge_public(&mut self, at: usize, slot: usize, policy: &Policy, now: Time) {
         let Some(received) = self.batch.received(slot) else { return };
-        let counters = &*self.counters;
+        let Mine { counters, events } = &*self.mine;
         counters.public_in_packets.add(1);
         counters.public_in_bytes.add(received.length as u64);
         let (payload, answer) = self.batch.payload(slot, received.length);
         let datagram = FromClient { listener: at, source: received.source, local: received.local, payload };
-        match self.shared.relay.handle_public(Turn { now, policy, counters }, datagram, answer) {
+        match self.shared.relay.handle_public(Turn { now, policy, counters, events }, datagram, answer) {
             Verdict::Forward(hops) => {
                 let proxy = self.shared.relay.internal(at).into();
                 let header = spp::Header { client: received.source, proxy };
                 for hop in hops.iter() {
-                    let piece = self.batch.with_header(slot, received.length, &header);
+                    let piece = self.batch.slots.with_header(slot, received.length, &header);
                     self.queues[at].1.push(Outgoing { piece, to: *hop, from: None });
                 }
             }
             Verdict::Answer(length) => {
                 let to = received.source.into();
                 self.queues[at].0.push(Outgoing { piece: Piece::answer(slot, length), to, from: received.local });
+            }
+            Verdict::Hold(key) => {
+                let from_client = Some((received.source, received.local));
+                self.keep(
+                    slot,
+                    Held { key, listener: at, from_client, length: received.length, until: Hold::deadline(now) },
+                );
             }
             Verdict::Drop(reason) => counters.drop(reason),
             Verdict::ToClient(_) | Verdict::Pass(_) | Verdict::Consumed => {}
@@ -143,11 +164,11 @@ impl Worker {
 
     fn judge_internal(&mut self, at: usize, slot: usize, policy: &Policy, now: Time) {
         let Some(received) = self.batch.received(slot) else { return };
-        let (counters, length) = (&*self.counters, received.length);
+        let (Mine { counters, events }, length) = (&*self.mine, received.length);
         counters.internal_in_packets.add(1);
         counters.internal_in_bytes.add(length as u64);
         let (datagram, _) = self.batch.payload(slot, length);
-        match self.shared.relay.handle_internal(Turn { now, policy, counters }, received.source, datagram) {
+        match self.shared.relay.handle_internal(Turn { now, policy, counters, events }, received.source, datagram) {
             Verdict::ToClient(delivery) => {
                 let piece = Piece::behind_header(slot, length);
                 self.queues[delivery.listener].0.push(Outgoing { piece, to: delivery.client, from: delivery.local });
@@ -160,18 +181,56 @@ impl Worker {
             Verdict::Pass(proxy) => {
                 self.queues[at].1.push(Outgoing { piece: Piece::whole(slot, length), to: proxy, from: None });
             }
+            Verdict::Hold(key) => {
+                self.keep(slot, Held { key, listener: at, from_client: None, length, until: Hold::deadline(now) });
+            }
             Verdict::Drop(reason) => counters.drop(reason),
             Verdict::Consumed | Verdict::Answer(_) => {}
         }
     }
 
+    fn keep(&mut self, slot: usize, held: Held) {
+        if !self.hold.keep(held, &self.batch.slots, slot) {
+            self.mine.counters.drop(DropReason::NoRoute);
+        }
+    }
+
+    /// Sends the held packets whose path has a claim by now, and drops those that waited too long.
+    fn release(&mut self, policy: &Policy) {
+        let Mine { counters, events } = &*self.mine;
+        let turn = Turn { now: self.shared.now(), policy, counters, events };
+        for at in 0..self.hold.len() {
+            let Some(held) = self.hold.at(at) else { continue };
+            let header = if held.from_client.is_some() { 0 } else { spp::HEADER };
+            let local = held.from_client.and_then(|(_, local)| local);
+            match self.shared.relay.release(turn, held.key, local, held.length - header) {
+                Ok(hops) => {
+                    let proxy = self.shared.relay.internal(held.listener).into();
+                    for hop in hops.iter() {
+                        let piece = self.hold.piece(at, &held, proxy);
+                        self.queues[held.listener].1.push(Outgoing { piece, to: *hop, from: None });
+                    }
+                    // One at a time: the queue's room is that of a batch.
+                    let (queue, fd) =
+                        (&mut self.queues[held.listener].1, self.listeners[held.listener].internal.as_raw_fd());
+                    let sent = queue.flush(fd, self.hold.slots(), |error| counters.drop(refusal(error)));
+                    counters.internal_out_packets.add(sent.packets);
+                    counters.internal_out_bytes.add(sent.bytes);
+                }
+                Err(DropReason::NoRoute) if turn.now < held.until => continue,
+                Err(reason) => counters.drop(reason),
+            }
+            self.hold.free(at);
+        }
+    }
+
     fn flush(&mut self, at: usize) {
-        let (listener, queues, counters) = (&self.listeners[at], &mut self.queues[at], &*self.counters);
+        let (listener, queues, counters) = (&self.listeners[at], &mut self.queues[at], &self.mine.counters);
         let refused = |error: &io::Error| counters.drop(refusal(error));
-        let Sent { packets, bytes } = queues.0.flush(listener.public.as_raw_fd(), &self.batch, refused);
+        let Sent { packets, bytes } = queues.0.flush(listener.public.as_raw_fd(), &self.batch.slots, refused);
         counters.public_out_packets.add(packets);
         counters.public_out_bytes.add(bytes);
-        let Sent { packets, bytes } = queues.1.flush(listener.internal.as_raw_fd(), &self.batch, refused);
+        let Sent { packets, bytes } = queues.1.flush(listener.internal.as_raw_fd(), &self.batch.slots, refused);
         counters.internal_out_packets.add(packets);
         counters.internal_out_bytes.add(bytes);
     }
@@ -180,7 +239,7 @@ impl Worker {
         let fd = self.listeners[at].internal.as_raw_fd();
         for _ in 0..ICMP_A_TURN {
             let Some(destination) = take_icmp_error(fd) else { return };
-            self.counters.icmp_errors.add(1);
+            self.mine.counters.icmp_errors.add(1);
             self.shared.relay.icmp_error(destination, self.shared.now());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use pyo3::prelude::*;
 
 use super::codec::KeyRing;
 use super::{Address, from_address, to_address};
-use crate::core::address::Networks;
+use crate::core::address::{Networks, PathKey};
+use crate::core::events::{self, What};
 use crate::core::path::{Path, Standing};
 use crate::core::policy;
 use crate::core::relay::Limits;
@@ -22,6 +24,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Policy>()?;
     module.add_class::<RelayConfig>()?;
     module.add_class::<Relay>()?;
+    module.add_class::<Event>()?;
     module.add_class::<Flow>()?;
     module.add_class::<Claim>()
 }
@@ -173,7 +176,7 @@ impl Relay {
 
     fn drops(&self) -> PyResult<HashMap<&'static str, u64>> {
         self.with(|runtime| {
-            let sum = |reason| runtime.counters().iter().map(|counters| counters.dropped(reason)).sum();
+            let sum = |reason| runtime.counters().map(|counters| counters.dropped(reason)).sum();
             DropReason::ALL.iter().map(|reason| (reason.name(), sum(*reason))).collect()
         })
     }
@@ -192,6 +195,28 @@ impl Relay {
         self.with(|runtime| {
             runtime.listeners().iter().map(|(public, internal)| (to_address(*public), to_address(*internal))).collect()
         })
+    }
+
+    #[pyo3(signature = (listening, *, route_cache=false))]
+    fn listen(&self, listening: bool, route_cache: bool) -> PyResult<i32> {
+        self.with(|runtime| {
+            runtime.listen(listening, route_cache);
+            runtime.told().as_raw_fd()
+        })
+    }
+
+    #[pyo3(signature = (limit=4096))]
+    fn events(&self, limit: usize) -> PyResult<(Vec<Event>, u64)> {
+        let (events, lost) = self.with(|runtime| runtime.take_events(limit))?;
+        Ok((events.iter().map(Event::of).collect(), lost))
+    }
+
+    fn restore(&self, routes: Vec<(Address, u16, Address)>) -> PyResult<usize> {
+        let route = |(client, ingress, next_hop): &(Address, u16, Address)| {
+            Ok((PathKey { client: from_address(client)?.into(), ingress: *ingress }, from_address(next_hop)?))
+        };
+        let routes: Vec<(PathKey, SocketAddr)> = routes.iter().map(route).collect::<PyResult<_>>()?;
+        self.with(|runtime| runtime.restore(&routes))
     }
 
     #[pyo3(signature = (cursor=0, limit=1000))]
@@ -224,6 +249,32 @@ fn start_error(failed: StartError) -> PyErr {
     match failed.address {
         Some(address) => PyOSError::new_err((number, text, address.to_string())),
         None => PyOSError::new_err((number, text)),
+    }
+}
+
+#[pyclass(frozen, get_all, module = "rtcrelay._dataplane")]
+struct Event {
+    what: &'static str,
+    client: Address,
+    ingress: u16,
+    next_hop: Option<Address>,
+    alone: bool,
+}
+
+impl Event {
+    fn of(event: &events::Event) -> Event {
+        Event {
+            what: match event.what {
+                What::Opened => "opened",
+                What::Established => "established",
+                What::Refreshed => "refreshed",
+                What::Asked => "asked",
+            },
+            client: to_address(event.key.client.into()),
+            ingress: event.key.ingress,
+            next_hop: event.next_hop.map(|next_hop| to_address(next_hop.into())),
+            alone: event.alone,
+        }
     }
 }
 

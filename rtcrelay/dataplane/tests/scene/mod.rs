@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use _dataplane::core::address::{Endpoint, Networks};
+use _dataplane::core::events::Events;
 use _dataplane::core::policy::Policy;
 use _dataplane::core::relay::{FromClient, Limits, Relay, Turn, Verdict};
 use _dataplane::core::table::Hashing;
@@ -29,6 +30,7 @@ pub struct Scene {
     pub relay: Relay,
     pub policy: Policy,
     pub counters: Counters,
+    pub events: Events,
     pub now: Time,
 }
 
@@ -54,6 +56,7 @@ impl Scene {
             relay: Relay::new(internals, &limits, Hashing::new([9; 16])),
             policy,
             counters: Counters::default(),
+            events: Events::default(),
             now: Time(1_000_000),
         }
     }
@@ -63,7 +66,7 @@ impl Scene {
     }
 
     pub fn turn(&self) -> Turn<'_> {
-        Turn { now: self.now, policy: &self.policy, counters: &self.counters }
+        Turn { now: self.now, policy: &self.policy, counters: &self.counters, events: &self.events }
     }
 
     /// A payload from a client to listener 0.

@@ -1,0 +1,85 @@
+//! The packets that wait, for at most 20 ms, for the answer to their path's question.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::batch::{Piece, Slots};
+use crate::core::address::PathKey;
+use crate::core::questions::HOLD;
+use crate::core::spp;
+use crate::core::time::Time;
+
+/// Packets that wait in one worker at most: half a megabyte.
+const CAPACITY: usize = 256;
+
+/// One packet that waits.
+#[derive(Clone, Copy)]
+pub(super) struct Held {
+    pub(super) key: PathKey,
+    /// The listener whose socket it came to.
+    pub(super) listener: usize,
+    /// The client and the address it sent to; none if the packet came with a header.
+    pub(super) from_client: Option<(SocketAddr, Option<IpAddr>)>,
+    /// Received bytes.
+    pub(super) length: usize,
+    pub(super) until: Time,
+}
+
+/// The packets that wait.
+pub(super) struct Hold {
+    slots: Slots,
+    held: Box<[Option<Held>]>,
+    count: usize,
+}
+
+impl Hold {
+    pub(super) fn new() -> Hold {
+        Hold { slots: Slots::new(CAPACITY), held: vec![None; CAPACITY].into(), count: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Copies a packet; false if there is no room.
+    pub(super) fn keep(&mut self, held: Held, from: &Slots, slot: usize) -> bool {
+        let Some(free) = self.held.iter().position(Option::is_none) else { return false };
+        self.slots.copy(free, from, slot);
+        self.held[free] = Some(held);
+        self.count += 1;
+        true
+    }
+
+    /// When a packet that comes now has waited long enough.
+    pub(super) fn deadline(now: Time) -> Time {
+        now.after(HOLD)
+    }
+
+    /// The packet in slot `at`.
+    pub(super) fn at(&self, at: usize) -> Option<Held> {
+        self.held[at]
+    }
+
+    /// Slots to look at.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Ends a packet's wait.
+    pub(super) fn free(&mut self, at: usize) {
+        if self.held[at].take().is_some() {
+            self.count -= 1;
+        }
+    }
+
+    /// The bytes to send to a next hop: with the header that the packet brought, or a new one.
+    pub(super) fn piece(&mut self, at: usize, held: &Held, proxy: SocketAddr) -> Piece {
+        match held.from_client {
+            Some((client, _)) => self.slots.with_header(at, held.length, &spp::Header { client, proxy }),
+            None => Piece::whole(at, held.length),
+        }
+    }
+}
