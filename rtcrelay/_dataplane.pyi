@@ -180,7 +180,8 @@ class RelayConfig:
         socket_buffer_bytes: int = 8_388_608,
     ) -> RelayConfig:
         """Takes (public, internal) socket addresses, 1 to 16; the internal one is never a wildcard,
-        and its port, the ingress id, is given once. Workers 1 to 64, flows 1 to 2**24."""
+        and its port, the ingress id, is given once. Workers 1 to 64, flows 1 to 2**24, idle time-out
+        1 to 3600 s, claims 1 to 1,000,000 (a second, and at once), buffers 4096 to 2**30 bytes."""
 
 @final
 class Policy:
@@ -197,8 +198,7 @@ class Policy:
         admission_exempt: Sequence[str] = (),
     ) -> Policy:
         """Takes networks as ``CIDR`` or ``CIDR:PORT`` or ``CIDR:FIRST-LAST`` (an IPv6 CIDR with
-        ports in brackets: ``[2001:db8::/64]:7000``); peers and exempt networks without ports.
-        Raises ValueError on bad text and if a network is in both lists."""
+        ports in brackets: ``[2001:db8::/64]:7000``). An IPv6 network holds no IPv4 address. Raises ValueError on bad text and if a network is in both lists."""
 
 @final
 class Relay:
@@ -247,7 +247,7 @@ class Relay:
         a claim; none does on a path that has a confirmed one, or outside the policy's networks."""
 
     def flows(self, cursor: int = 0, limit: int = 1000) -> tuple[list[Flow], int]:
-        """Up to ``limit`` paths from a cursor on, and the next cursor (0: that was all).
+        """Up to ``limit`` paths (1 to 10,000) from a cursor on, and the next cursor (0: that was all).
         A path that lives through the whole listing is listed exactly once."""
 
 @final
@@ -313,6 +313,9 @@ class Claim:
     @property
     def state(self) -> Literal["pending", "weak", "strong"]:
         """Pending: asked for. Weak: a STUN success came back. Strong: DTLS, SRTP or an announce did."""
+    @property
+    def key_id(self) -> int | None:
+        """The key of the ufrag that opened it; None if it was learned or restored."""
     @property
     def idle_seconds(self) -> float:
         """Since it was opened (pending) or last confirmed."""

@@ -52,14 +52,13 @@ drop_reasons! {
     EndpointForbidden => "endpoint_forbidden", "The ufrag names an address outside the configured transceivers.";
     AdmissionRate => "admission_rate", "This source opens new paths faster than allowed.";
     TableFull => "table_full", "The path table is full; known paths keep working.";
-    ClaimsFull => "claims_full", "The path already has as many live claims as it may have.";
     NoRoute => "no_route", "Not a binding request, and the path has no confirmed claim.";
     NextHopDead => "next_hop_dead", "Nothing has come back from the next hop for too long.";
     SppShort => "spp_short", "A datagram on the internal socket is shorter than the 38-byte SPP header.";
     SppMagic => "spp_magic", "A datagram on the internal socket does not begin with the SPP magic 0x56EC.";
     SppClient => "spp_client", "The client address of an SPP header can be nobody's.";
     SppDirection => "spp_direction", "Source and proxy address of an SPP datagram fit no allowed direction.";
-    Source => "source", "The source address can be nobody's: port 0, multicast, broadcast or unspecified.";
+    Source => "source", "The source address can be nobody's: port 0, multicast, broadcast, unspecified or IPv6 link-local.";
     SendBufferFull => "send_buffer_full", "The socket's send buffer or the interface's queue is full.";
     SendTooBig => "send_too_big", "The datagram is larger than the path's MTU.";
     SendUnreachable => "send_unreachable", "The kernel has no way to the destination.";
@@ -112,6 +111,8 @@ counters! {
     held, "Packets held for the answer to such a question.";
     fan_out, "Additional copies sent because a path had several confirmed claims.";
     icmp_errors, "ICMP errors reported by the kernel for internal destinations.";
+    receive_errors, "Receiving calls that failed.";
+    panics, "Defects that stopped a turn of a worker; the worker goes on.";
 }
 
 /// A count with one writer.

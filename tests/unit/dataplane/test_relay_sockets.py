@@ -35,6 +35,16 @@ def udp(ip: str) -> socket.socket:
     return sock
 
 
+def eventually(happened: Callable[[], bool], seconds: float = 5) -> bool:
+    """Looks every few milliseconds whether the workers, threads of their own, have got there."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            return False
+        select.select([], [], [], 0.002)
+    return True
+
+
 Site = tuple[dataplane.Relay, socket.socket, str]
 
 
@@ -141,6 +151,59 @@ def test_a_closed_transceiver_is_noticed_by_icmp_and_stops_nothing() -> None:
         client.sendto(stun(), vip)
         assert dataplane.classify(client.recv(2048)) == "stun"
         assert relay.gauges()["workers"] == 1
+        assert eventually(lambda: relay.counters()["icmp_errors"] > 0)
+
+
+def test_a_storm_of_icmp_errors_loses_no_packet_of_another_transceiver() -> None:
+    with run_site() as (relay, transceiver, username), closing(udp("127.0.0.1")) as client:
+        vip = relay.listeners()[0][0]
+        with closing(udp("127.0.0.1")) as gone:
+            closed = gone.getsockname()
+        networks = [f"127.0.0.1/32:{port}" for port in (transceiver.getsockname()[1], closed[1])]
+        nodes = {NODE: transceiver.getsockname(), 43: closed}
+        relay.reload(dataplane.Policy(RING, cluster=1, transceivers=networks, nodes=nodes))
+        dead = stun(username=dataplane.mint_ufrag(RING, dataplane.Route("node", 1, node=43)) + ":abcd")
+        with closing(udp("127.0.0.1")) as attacker:
+            for _ in range(20):
+                for _ in range(200):
+                    attacker.sendto(dead, vip)
+                client.sendto(stun(username=username), vip)
+                datagram, source = transceiver.recvfrom(2048)
+                transceiver.sendto(datagram[: dataplane.SPP_HEADER] + stun(0x0101), source)
+                assert client.recv(2048) == stun(0x0101)
+        assert eventually(lambda: relay.counters()["icmp_errors"] > 0)
+
+
+def test_a_payload_that_comes_to_one_internal_socket_leaves_by_the_listener_it_is_for() -> None:
+    with closing(udp("127.0.0.1")) as transceiver, closing(udp("127.0.0.1")) as client:
+        ip, port = transceiver.getsockname()
+        policy = dataplane.Policy(RING, cluster=1, transceivers=[f"{ip}/32:{port}"], nodes={NODE: (ip, port)})
+        pairs = [(("127.0.0.1", 0), ("127.0.0.1", 0)), (("127.0.0.2", 0), ("127.0.0.2", 0))]
+        relay = dataplane.Relay(dataplane.RelayConfig(pairs, policy))
+        relay.start()
+        try:
+            (first, second) = relay.listeners()
+            header = dataplane.pack_spp(dataplane.SppHeader(client.getsockname(), second[1]))
+            client.connect(second[0])
+            transceiver.sendto(header + RTP, first[1])
+            assert client.recv(2048) == RTP
+        finally:
+            relay.stop()
+
+
+def test_a_flow_nobody_uses_is_forgotten() -> None:
+    policy = dataplane.Policy(RING, cluster=1, transceivers=["127.0.0.0/8"])
+    pair = (("127.0.0.1", 0), ("127.0.0.1", 0))
+    relay = dataplane.Relay(dataplane.RelayConfig([pair], policy, idle_timeout_seconds=1.0))
+    relay.start()
+    try:
+        with closing(udp("127.0.0.1")) as transceiver:
+            header = dataplane.pack_spp(dataplane.SppHeader(("127.0.0.1", 9), relay.listeners()[0][1]))
+            transceiver.sendto(header + RTP, relay.listeners()[0][1])
+            assert eventually(lambda: relay.gauges()["flows"] == 1)
+            assert eventually(lambda: relay.gauges()["flows"] == 0)
+    finally:
+        relay.stop()
 
 
 def test_a_second_relay_on_the_same_port_is_refused() -> None:
@@ -150,12 +213,31 @@ def test_a_second_relay_on_the_same_port_is_refused() -> None:
             (relay.listeners()[0][0], ("127.0.0.1", 0)),
             (("0.0.0.0", relay.listeners()[0][0][1]), ("127.0.0.1", 0)),
             (("127.0.0.1", 0), relay.listeners()[0][1]),
+            (relay.listeners()[0][1], ("127.0.0.1", 0)),
         ):
             second = dataplane.Relay(dataplane.RelayConfig([listener], policy))
             with pytest.raises(OSError, match="Address already in use") as refused:
                 second.start()
             assert refused.value.errno == errno.EADDRINUSE
             assert str(refused.value.filename).rpartition(":")[2] in {str(address[1]) for address in listener}
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(("127.0.0.1", 47001), ("127.0.0.1", 47001))],
+        [(("127.0.0.1", 47001), ("127.0.0.1", 47002)), (("127.0.0.1", 47001), ("127.0.0.1", 47003))],
+        [(("127.0.0.1", 47001), ("127.0.0.1", 47002)), (("127.0.0.1", 47002), ("127.0.0.1", 47003))],
+        [(("0.0.0.0", 47001), ("127.0.0.1", 47002)), (("127.0.0.1", 47001), ("127.0.0.1", 47003))],
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_address_for_two_purposes_is_refused(
+    pairs: list[tuple[tuple[str, int], tuple[str, int]]], workers: int
+) -> None:
+    relay = dataplane.Relay(dataplane.RelayConfig(pairs, dataplane.Policy(RING), workers=workers))
+    with pytest.raises(OSError, match="Address already in use"):
+        relay.start()
 
 
 def test_a_stopped_relay_frees_its_ports_and_stops_twice() -> None:
@@ -193,10 +275,7 @@ def test_a_held_packet_without_an_answer_is_dropped() -> None:
     with run_site() as (relay, _, _), closing(udp("127.0.0.1")) as client:
         relay.listen(True, route_cache=True)
         client.sendto(RTP, relay.listeners()[0][0])
-        deadline = time.monotonic() + 2
-        while relay.drops()["no_route"] == 0 and time.monotonic() < deadline:
-            select.select([], [], [], 0.005)
-        assert relay.drops()["no_route"] == 1
+        assert eventually(lambda: relay.drops()["no_route"] == 1)
         assert relay.counters()["held"] == 1
 
 
@@ -229,6 +308,9 @@ def test_a_wrong_policy_says_what_is_wrong(arguments: dict[str, object], message
         ([(("127.0.0.1", 0), ("127.0.0.1", 0))], {"workers": 0}, "workers is 0"),
         ([(("127.0.0.1", 0), ("127.0.0.1", 0))], {"max_flows": 0}, "max_flows is 0"),
         ([(("127.0.0.1", 0), ("127.0.0.1", 0))], {"idle_timeout_seconds": -1.0}, "idle time-out is -1"),
+        ([(("127.0.0.1", 70_000), ("127.0.0.1", 0))], {}, "70000, not between 0 and 65535"),
+        ([(("127.0.0.1", 0), ("127.0.0.1", 0))], {"workers": -1}, "workers is -1"),
+        ([(("127.0.0.1", 0), ("127.0.0.1", 0))], {"claim_rate": 0}, "claim_rate is 0"),
     ],
 )
 def test_a_wrong_configuration_says_what_is_wrong(

@@ -21,6 +21,11 @@ impl Endpoint {
         spp::canonical(self.ip)
     }
 
+    /// Whether it is an IPv4 address, mapped into IPv6.
+    fn is_ipv4(&self) -> bool {
+        self.ip[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
+    }
+
     /// Sixteen bytes of IP address and the port.
     pub fn bytes(&self) -> [u8; 18] {
         let mut bytes = [0u8; 18];
@@ -29,20 +34,21 @@ impl Endpoint {
         bytes
     }
 
-    /// Whether no host can be there: port 0, unspecified, multicast or broadcast.
+    /// Whether no client can be there: port 0, unspecified, multicast, broadcast, or an IPv6
+    /// address that means something on one link only.
     #[inline]
     pub fn is_nobody(&self) -> bool {
         self.port == 0
             || match self.ip() {
                 IpAddr::V4(ip) => ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(),
-                IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
+                IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local(),
             }
     }
 
     /// The part of the address that one customer usually has: `v4` bits of an IPv4 address, the
     /// first 56 of an IPv6 address.
     pub fn prefix(&self, v4: u32) -> [u8; 16] {
-        let length = if self.ip().is_ipv4() { 96 + v4 } else { 56 };
+        let length = if self.is_ipv4() { 96 + v4 } else { 56 };
         (u128::from_be_bytes(self.ip) & mask(length)).to_be_bytes()
     }
 }
@@ -82,6 +88,7 @@ impl PathKey {
 /// A CIDR, perhaps with ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
+    is_ipv4: bool,
     prefix: u128,
     length: u32,
     ports: RangeInclusive<u16>,
@@ -91,12 +98,15 @@ impl Network {
     /// Whether an address lies in it.
     #[inline]
     pub fn contains(&self, endpoint: &Endpoint) -> bool {
-        u128::from_be_bytes(endpoint.ip) & mask(self.length) == self.prefix && self.ports.contains(&endpoint.port)
+        u128::from_be_bytes(endpoint.ip) & mask(self.length) == self.prefix
+            && self.is_ipv4 == endpoint.is_ipv4()
+            && self.ports.contains(&endpoint.port)
     }
 
     fn overlaps(&self, other: &Network) -> bool {
         let shared = mask(self.length.min(other.length));
-        self.prefix & shared == other.prefix & shared
+        self.is_ipv4 == other.is_ipv4
+            && self.prefix & shared == other.prefix & shared
             && self.ports.start() <= other.ports.end()
             && other.ports.start() <= self.ports.end()
     }
@@ -145,7 +155,12 @@ impl FromStr for Network {
             let network = spp::canonical((prefix & mask(length)).to_be_bytes());
             return Err(wrong(&format!("it has host bits set, the network is {network}/{}", length - (128 - bits))));
         }
-        Ok(Network { prefix, length, ports: ports.map_or(Ok(0..=u16::MAX), read_ports).map_err(|what| wrong(&what))? })
+        Ok(Network {
+            is_ipv4: ip.is_ipv4(),
+            prefix,
+            length,
+            ports: ports.map_or(Ok(0..=u16::MAX), read_ports).map_err(|what| wrong(&what))?,
+        })
     }
 }
 
@@ -160,8 +175,8 @@ fn read_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ip = Ipv6Addr::from(self.prefix).to_canonical();
-        let length = if ip.is_ipv4() { self.length - 96 } else { self.length };
+        let ip = Ipv6Addr::from(self.prefix);
+        let (ip, length) = if self.is_ipv4 { (ip.to_canonical(), self.length - 96) } else { (ip.into(), self.length) };
         let (first, last) = (self.ports.start(), self.ports.end());
         match (ip, *first == 0) {
             (_, true) => write!(f, "{ip}/{length}"),
@@ -214,6 +229,7 @@ mod tests {
         assert!(network.contains(&endpoint("[2001:db8::9]:7000")));
         assert!(!network.contains(&endpoint("[2001:db8:0:1::9]:7000")));
         assert!("::/0".parse::<Network>().expect("a network").contains(&endpoint("[2001:db8::9]:1")));
+        assert!(!"::/0".parse::<Network>().expect("a network").contains(&endpoint("1.2.3.4:1")));
         assert!("0.0.0.0/0".parse::<Network>().expect("a network").contains(&endpoint("1.2.3.4:1")));
         assert!(!"0.0.0.0/0".parse::<Network>().expect("a network").contains(&endpoint("[2001:db8::9]:1")));
     }
@@ -260,7 +276,9 @@ mod tests {
 
     #[test]
     fn nobody_is_at_impossible_addresses() {
-        for text in ["0.0.0.0:1", "1.2.3.4:0", "224.0.0.1:5", "255.255.255.255:5", "[::]:5", "[ff02::1]:5"] {
+        for text in
+            ["0.0.0.0:1", "1.2.3.4:0", "224.0.0.1:5", "255.255.255.255:5", "[::]:5", "[ff02::1]:5", "[fe80::1]:5"]
+        {
             assert!(endpoint(text).is_nobody(), "{text}");
         }
         assert!(!endpoint("127.0.0.1:5").is_nobody());

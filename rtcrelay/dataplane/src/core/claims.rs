@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::address::{Endpoint, PathKey};
 use super::events::{Event, What};
 use super::limit::Limiter;
-use super::path::{CONFIRMED, Claim, Opened, Path, Standing};
+use super::path::{CONFIRMED, Claim, Path, Proved, Standing};
 use super::relay::{Limits, Turn};
 use super::spread::Spread;
-use super::table::{Hashing, Place, Table};
+use super::table::{Hashing, Place, Table, locked};
 use super::time::Time;
 use crate::stats::DropReason;
 
@@ -29,6 +29,8 @@ pub enum Proof {
 
 /// Slots swept in one go: bounded work between two batches of packets.
 const SWEEP_SLOTS: usize = 2048;
+/// A path that stays is noted among those of its ufrag this often; the note lives for 20 s.
+const NOTE_SPREAD_EVERY: Duration = Duration::from_secs(5);
 /// Source networks whose rate is remembered; 16 bytes each.
 const RATE_BUCKETS: usize = 65_536;
 
@@ -73,30 +75,28 @@ impl Claims {
         &self,
         turn: Turn<'_>,
         key: PathKey,
-        next_hop: Endpoint,
-        ufrag: u64,
+        claim: Claim,
         note: impl FnOnce(&mut Path),
     ) -> Result<(), DropReason> {
         let (hash, mut shard) = self.paths.shard(&key);
-        let claim = Claim { next_hop, standing: Standing::Pending, since: turn.now, ufrag };
         if let Some(path) = shard.find(&key, hash) {
             path.expire_claims(turn.now);
-            if path.claim_mut(&next_hop).is_none() {
-                if !path.has_room() {
-                    return Err(DropReason::ClaimsFull);
+            match path.claim_mut(&claim.next_hop) {
+                Some(known) => known.local = claim.local,
+                None => {
+                    self.admit(turn, &key.client)?;
+                    path.add(claim);
+                    opened(turn, key, claim.next_hop);
                 }
-                self.admit(turn, &key.client)?;
-                path.add_claim(claim);
-                opened(turn, key, next_hop);
             }
             note(path);
             return Ok(());
         }
         self.admit(turn, &key.client)?;
         let path = shard.insert(Path::new(key, turn.now), hash, turn.now).ok_or(DropReason::TableFull)?;
-        path.add_claim(claim);
+        path.add(claim);
         note(path);
-        opened(turn, key, next_hop);
+        opened(turn, key, claim.next_hop);
         Ok(())
     }
 
@@ -111,7 +111,7 @@ impl Claims {
         length: usize,
     ) -> Option<IpAddr> {
         let (hash, mut shard) = self.paths.shard(&key);
-        if shard.find(&key, hash).is_none() && proof == Proof::Strong {
+        if proof == Proof::Strong && shard.find(&key, hash).is_none() {
             // Only a session's own packet founds a path; when the table is full it still passes.
             shard.insert(Path::new(key, turn.now), hash, turn.now);
         }
@@ -121,28 +121,50 @@ impl Claims {
             path.packets_out += 1;
             path.bytes_out += length as u64;
         }
-        let local = path.local;
         path.expire_claims(turn.now);
-        let was_strong = path.is_strong(&next_hop);
-        let change = match path.claim_mut(&next_hop) {
-            Some(claim) => confirm_claim(claim, proof, turn.now),
-            None => learn(path, next_hop, proof, turn),
-        };
-        if path.is_strong(&next_hop) {
-            self.tell(turn, path, next_hop, !was_strong);
-        }
-        if let Change::Confirmed { ufrag, first } = change {
+        let proved = self.prove(turn, path, next_hop, proof);
+        let local = path.local;
+        if let Some(proved) = proved {
+            let noted = self.is_to_be_noted(path, &proved, proof, turn.now);
             let place = shard.place(&key, hash);
             drop(shard);
-            if first {
+            if proved.first && proved.claim.ufrag != 0 {
                 turn.counters.claims_confirmed.add(1);
                 self.give_back(turn, &key.client);
             }
-            if let (Some(place), true) = (place, first || proof == Proof::Weak) {
-                self.bound_spread(ufrag, place, turn.now);
+            if let (Some(place), true) = (place, noted) {
+                self.bound_spread(proved.claim.ufrag, place, turn.now);
             }
         }
         local
+    }
+
+    fn prove(&self, turn: Turn<'_>, path: &mut Path, next_hop: Endpoint, proof: Proof) -> Option<Proved> {
+        let standing = match proof {
+            Proof::None => return None,
+            Proof::Weak => Standing::Weak,
+            Proof::Strong => Standing::Strong,
+        };
+        if path.claim_mut(&next_hop).is_none() && proof == Proof::Strong && path.confirmed().next().is_none() {
+            // A relay that lost its memory has it back with the next packet or announce (rule 4).
+            path.add(Claim::without_ufrag(next_hop, Standing::Pending, turn.now));
+            turn.counters.claims_learned.add(1);
+        }
+        let proved = path.prove(&next_hop, standing, turn.now)?;
+        if proved.claim.standing == Standing::Strong {
+            self.tell(turn, path, next_hop, proved.became_strong);
+        }
+        Some(proved)
+    }
+
+    /// Whether the path is to be noted among those of its ufrag: when it is confirmed, when a
+    /// check is accepted, and every few seconds while its media flows.
+    fn is_to_be_noted(&self, path: &mut Path, proved: &Proved, proof: Proof, now: Time) -> bool {
+        let due = proved.first || proof == Proof::Weak || now.since(proved.claim.spread_at) >= NOTE_SPREAD_EVERY;
+        if due && let Some(claim) = path.claim_mut(&proved.claim.next_hop) {
+            claim.spread_at = now;
+        }
+        due && proved.claim.ufrag != 0 // learned from a returning packet: the transceiver vouches
     }
 
     /// Creates the claim that somebody else remembers, on a path that has no confirmed one. It is
@@ -157,12 +179,10 @@ impl Claims {
         if path.confirmed().next().is_some() {
             return false;
         }
-        match path.claim_mut(&next_hop) {
-            Some(pending) => (pending.standing, pending.since) = (Standing::Weak, turn.now),
-            None => {
-                path.add_claim(Claim { next_hop, standing: Standing::Weak, since: turn.now, ufrag: 0 });
-            }
+        if path.claim_mut(&next_hop).is_none() {
+            path.add(Claim::without_ufrag(next_hop, Standing::Pending, turn.now));
         }
+        path.prove(&next_hop, Standing::Weak, turn.now);
         turn.counters.claims_restored.add(1);
         true
     }
@@ -183,9 +203,6 @@ impl Claims {
 
     /// Holds a ufrag to its 16 live confirmed paths: the least recently confirmed gives way.
     fn bound_spread(&self, ufrag: u64, place: Place, now: Time) {
-        if ufrag == 0 {
-            return; // learned from a returning packet: the transceiver vouches for it
-        }
         let (hash, mut shard) = self.spread.shard(&ufrag);
         if shard.find(&ufrag, hash).is_none() {
             shard.insert(Spread::new(ufrag, now), hash, now);
@@ -212,7 +229,7 @@ impl Claims {
     }
 
     fn admission(&self) -> std::sync::MutexGuard<'_, Limiter> {
-        self.admission.lock().expect("no holder of the lock panics")
+        locked(&self.admission)
     }
 
     /// Expires a bounded piece of the tables; `round` counts the calls.
@@ -225,37 +242,4 @@ impl Claims {
 fn opened(turn: Turn<'_>, key: PathKey, next_hop: Endpoint) {
     turn.counters.claims_opened.add(1);
     turn.events.push(Event { what: What::Opened, key, next_hop: Some(next_hop), alone: false });
-}
-
-enum Change {
-    Nothing,
-    /// A claim that a ufrag opened was confirmed, perhaps for the first time.
-    Confirmed {
-        ufrag: u64,
-        first: bool,
-    },
-}
-
-fn confirm_claim(claim: &mut Claim, proof: Proof, now: Time) -> Change {
-    let proved = match proof {
-        Proof::None => return Change::Nothing,
-        Proof::Weak => Standing::Weak,
-        Proof::Strong => Standing::Strong,
-    };
-    let first = claim.standing == Standing::Pending;
-    claim.standing = claim.standing.max(proved);
-    claim.since = now;
-    Change::Confirmed { ufrag: claim.ufrag, first }
-}
-
-/// On a path without a confirmed claim a session's packet founds one: so a relay that lost its
-/// memory has it back with the next packet or announce, without Redis.
-fn learn(path: &mut Path, next_hop: Endpoint, proof: Proof, turn: Turn<'_>) -> Change {
-    if proof == Proof::Strong && path.confirmed().next().is_none() {
-        let claim = Claim { next_hop, standing: Standing::Strong, since: turn.now, ufrag: 0 };
-        if path.add_claim(claim) == Opened::Added {
-            turn.counters.claims_learned.add(1);
-        }
-    }
-    Change::Nothing
 }

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::address::{Endpoint, PathKey};
+use super::table::locked;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Events {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Event>> {
-        self.waiting.lock().expect("no holder of the lock panics")
+        locked(&self.waiting)
     }
 }
 

@@ -43,14 +43,19 @@ impl Limiter {
 
     /// Gives a token back, if the network is still remembered.
     pub fn give_back(&mut self, network: u64) {
-        let interval = self.interval;
-        let bucket = self.bucket(network);
-        bucket.1 = Time(bucket.1.0.saturating_sub(interval));
+        let (interval, start) = (self.interval, self.set(network));
+        let set = &mut self.buckets[start..start + WAYS];
+        if let Some(bucket) = set.iter_mut().find(|bucket| bucket.0 == network.max(1)) {
+            bucket.1 = Time(bucket.1.0.saturating_sub(interval));
+        }
+    }
+
+    fn set(&self, network: u64) -> usize {
+        (network.max(1) as usize & (self.buckets.len() - 1)) & !(WAYS - 1)
     }
 
     fn bucket(&mut self, network: u64) -> &mut (u64, Time) {
-        let network = network.max(1);
-        let start = (network as usize & (self.buckets.len() - 1)) & !(WAYS - 1);
+        let (network, start) = (network.max(1), self.set(network));
         let set = &mut self.buckets[start..start + WAYS];
         let at = set.iter().position(|bucket| bucket.0 == network).unwrap_or_else(|| {
             let soonest = (0..WAYS).min_by_key(|at| set[*at].1).unwrap_or(0);
@@ -84,6 +89,19 @@ mod tests {
         assert!(limiter.admit(7, now) && limiter.admit(7, now) && !limiter.admit(7, now));
         limiter.give_back(7);
         assert!(limiter.admit(7, now) && !limiter.admit(7, now));
+    }
+
+    #[test]
+    fn a_token_given_back_to_a_forgotten_network_takes_nobody_elses_bucket() {
+        let mut limiter = Limiter::new(1, 10, 4);
+        let now = Time(1_000_000_000);
+        for network in 1..=4 {
+            while limiter.admit(network, now) {}
+        }
+        for forgotten in 5..100 {
+            limiter.give_back(forgotten);
+        }
+        assert!((1..=4).all(|network| !limiter.admit(network, now)));
     }
 
     #[test]

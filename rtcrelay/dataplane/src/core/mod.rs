@@ -9,6 +9,7 @@ pub mod health;
 pub mod limit;
 pub mod path;
 pub mod policy;
+pub mod probed;
 pub mod questions;
 pub mod relay;
 pub mod spp;

@@ -12,8 +12,11 @@ use super::address::{Endpoint, PathKey};
 use super::table::{Entry, Hashing};
 use super::time::Time;
 
-/// Claims of one path at most.
+/// Confirmed claims of one path at most.
 pub const MAX_CLAIMS: usize = 4;
+/// Places for claims: two are always left to pending ones, so that whoever holds the four keeps
+/// nobody from asking.
+const PLACES: usize = MAX_CLAIMS + 2;
 /// How long a pending claim waits for its confirmation.
 pub const PENDING: Duration = Duration::from_secs(10);
 /// How long a claim lives after its last confirmation.
@@ -41,10 +44,27 @@ pub struct Claim {
     pub since: Time,
     /// Hash of the ufrag that opened it; 0 if it was learned from a returning packet.
     pub ufrag: u64,
+    /// The key of that ufrag.
+    pub key_id: Option<u8>,
+    /// The address that the last binding request was sent to, if a wildcard listener has seen it.
+    pub local: Option<IpAddr>,
+    /// When its path was last noted among those of its ufrag.
+    pub spread_at: Time,
 }
 
 impl Claim {
-    fn is_over(&self, now: Time) -> bool {
+    /// A claim without a ufrag behind it: learned, or remembered by somebody else.
+    pub fn without_ufrag(next_hop: Endpoint, standing: Standing, now: Time) -> Claim {
+        Claim { next_hop, standing, since: now, ufrag: 0, key_id: None, local: None, spread_at: now }
+    }
+
+    /// Whether it may have the path's packets.
+    pub fn is_confirmed(&self) -> bool {
+        self.standing > Standing::Pending
+    }
+
+    /// Whether its time is over.
+    pub fn is_over(&self, now: Time) -> bool {
         let life = if self.standing == Standing::Pending { PENDING } else { CONFIRMED };
         now.since(self.since) >= life
     }
@@ -55,8 +75,8 @@ impl Claim {
 pub struct Path {
     /// Client and ingress id.
     pub key: PathKey,
-    claims: [Option<Claim>; MAX_CLAIMS],
-    /// The address the client sends to, if a wildcard listener has seen it.
+    claims: [Option<Claim>; PLACES],
+    /// The address to answer from, on a wildcard listener: that of the last accepted check.
     pub local: Option<IpAddr>,
     /// When the path was first seen.
     pub first_seen: Time,
@@ -74,15 +94,15 @@ pub struct Path {
     pub bytes_out: u64,
 }
 
-/// What became of a new claim.
+/// What a proof did to a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opened {
-    /// The claim was there already.
-    Known,
-    /// It was added, perhaps in the place of one that gave way.
-    Added,
-    /// Every claim of the path is stronger.
-    Refused,
+pub struct Proved {
+    /// The claim as it is now.
+    pub claim: Claim,
+    /// It was pending before.
+    pub first: bool,
+    /// It was not strong before.
+    pub became_strong: bool,
 }
 
 impl Path {
@@ -90,7 +110,7 @@ impl Path {
     pub fn new(key: PathKey, now: Time) -> Path {
         Path {
             key,
-            claims: [None; MAX_CLAIMS],
+            claims: [None; PLACES],
             local: None,
             first_seen: now,
             last_packet: now,
@@ -109,17 +129,12 @@ impl Path {
 
     /// Claims that may have the path's packets.
     pub fn confirmed(&self) -> impl Iterator<Item = &Claim> {
-        self.claims().filter(|claim| claim.standing > Standing::Pending)
+        self.claims().filter(|claim| claim.is_confirmed())
     }
 
     /// The claim of a next hop.
     pub fn claim_mut(&mut self, next_hop: &Endpoint) -> Option<&mut Claim> {
         self.claims.iter_mut().flatten().find(|claim| claim.next_hop == *next_hop)
-    }
-
-    /// Whether the next hop has a strong claim.
-    pub fn is_strong(&self, next_hop: &Endpoint) -> bool {
-        self.claims().any(|claim| claim.next_hop == *next_hop && claim.standing == Standing::Strong)
     }
 
     /// Removes claims whose time is over.
@@ -132,29 +147,39 @@ impl Path {
         }
     }
 
-    /// Whether a new claim would find a place: a free one, a pending or a weak claim's.
-    pub fn has_room(&self) -> bool {
-        self.claims.iter().any(|claim| claim.is_none_or(|claim| claim.standing < Standing::Strong))
-    }
-
-    /// Adds a claim. When the path is full the oldest pending one gives way, then the oldest
-    /// weak one; a strong one never does.
-    pub fn add_claim(&mut self, claim: Claim) -> Opened {
-        if self.claim_mut(&claim.next_hop).is_some() {
-            return Opened::Known;
-        }
+    /// Adds a claim of a next hop that has none. With no place free the oldest pending one gives
+    /// way; there always is one.
+    pub fn add(&mut self, claim: Claim) {
         let place = self
             .claims
             .iter_mut()
-            .filter(|place| place.is_none_or(|held| held.standing < Standing::Strong))
-            .min_by_key(|place| place.map(|held| (held.standing, held.since)));
-        match place {
-            Some(place) => {
-                *place = Some(claim);
-                Opened::Added
-            }
-            None => Opened::Refused,
+            .filter(|place| place.is_none_or(|held| !held.is_confirmed()))
+            .min_by_key(|place| place.map(|held| held.since))
+            .expect("at most four of six places are confirmed");
+        *place = Some(claim);
+    }
+
+    /// Applies a proof to the claim of a next hop; none if it has none, or finds no place among
+    /// the confirmed ones. The oldest claim that has proved no more than the new one gives way,
+    /// weak before strong: so weak never displaces strong.
+    pub fn prove(&mut self, next_hop: &Endpoint, proved: Standing, now: Time) -> Option<Proved> {
+        let before = self.claim_mut(next_hop)?.standing;
+        if before == Standing::Pending && self.confirmed().count() >= MAX_CLAIMS {
+            self.claims
+                .iter_mut()
+                .filter(|place| place.is_some_and(|held| held.is_confirmed() && held.standing <= proved))
+                .min_by_key(|place| place.map(|held| (held.standing, held.since)))?
+                .take();
         }
+        let claim = self.claim_mut(next_hop)?;
+        claim.standing = before.max(proved);
+        claim.since = now;
+        let claim = *claim;
+        if proved == Standing::Weak && claim.local.is_some() {
+            self.local = claim.local;
+        }
+        let became_strong = before < Standing::Strong && claim.standing == Standing::Strong;
+        Some(Proved { claim, first: before == Standing::Pending, became_strong })
     }
 
     /// Ends the claim that a ufrag opened.
@@ -184,6 +209,12 @@ impl Entry for Path {
         let never_answered = self.packets_out == 0 && self.claims().next().is_none();
         never_answered || now.since(self.last_packet) >= idle
     }
+
+    /// A path that nobody's answer confirms gives way to a new one when the table is full.
+    fn is_spare(&mut self, now: Time) -> bool {
+        self.expire_claims(now);
+        self.confirmed().next().is_none()
+    }
 }
 
 #[cfg(test)]
@@ -202,13 +233,15 @@ mod tests {
     }
 
     fn claim(last: u8, standing: Standing, second: u64) -> Claim {
-        Claim { next_hop: endpoint(last, 7000), standing, since: Time(second * 1_000_000), ufrag: u64::from(last) }
+        let since = Time(second * 1_000_000);
+        Claim { ufrag: u64::from(last), ..Claim::without_ufrag(endpoint(last, 7000), standing, since) }
     }
 
-    fn full(standings: [Standing; MAX_CLAIMS]) -> Path {
+    /// A path whose next hops 10, 11, … have claims of these standings, since second 0, 1, ….
+    fn path(standings: &[Standing]) -> Path {
         let mut path = Path::new(key(1), Time(0));
-        for (at, standing) in standings.into_iter().enumerate() {
-            assert_eq!(path.add_claim(claim(at as u8 + 10, standing, at as u64)), Opened::Added);
+        for (at, standing) in standings.iter().enumerate() {
+            path.add(claim(at as u8 + 10, *standing, at as u64));
         }
         path
     }
@@ -217,29 +250,54 @@ mod tests {
         path.claims().map(|claim| claim.ufrag).collect()
     }
 
+    fn prove(path: &mut Path, last: u8, proved: Standing) -> bool {
+        path.prove(&endpoint(last, 7000), proved, Time(9_000_000)).is_some()
+    }
+
+    use Standing::{Pending, Strong, Weak};
+
     #[test]
-    fn pending_claims_give_way_before_weak_ones() {
-        use Standing::{Pending, Strong, Weak};
-        let mut path = full([Weak, Strong, Pending, Pending]);
-        assert_eq!(path.add_claim(claim(20, Pending, 9)), Opened::Added);
-        assert_eq!(holders(&path), [10, 11, 20, 13]);
-        let mut path = full([Strong, Weak, Weak, Strong]);
-        assert_eq!(path.add_claim(claim(20, Pending, 9)), Opened::Added);
-        assert_eq!(holders(&path), [10, 20, 12, 13]);
+    fn the_oldest_pending_claim_gives_way_to_another_and_a_confirmed_one_never_does() {
+        let mut path = path(&[Strong, Weak, Strong, Weak, Pending, Pending]);
+        path.add(claim(20, Pending, 9));
+        assert_eq!(holders(&path), [10, 11, 12, 13, 20, 15]);
+        path.add(claim(21, Pending, 10));
+        assert_eq!(holders(&path), [10, 11, 12, 13, 20, 21]);
     }
 
     #[test]
-    fn strong_claims_never_give_way() {
-        let mut path = full([Standing::Strong; 4]);
-        assert!(!path.has_room());
-        assert_eq!(path.add_claim(claim(20, Standing::Pending, 9)), Opened::Refused);
-        assert_eq!(path.add_claim(claim(10, Standing::Pending, 9)), Opened::Known);
+    fn a_weak_claim_displaces_the_oldest_weak_one_and_never_a_strong_one() {
+        let mut path = path(&[Strong, Weak, Weak, Strong, Pending]);
+        assert!(prove(&mut path, 14, Weak));
+        assert_eq!(holders(&path), [10, 12, 13, 14]);
+        let mut path = self::path(&[Strong, Strong, Strong, Strong, Pending]);
+        assert!(!prove(&mut path, 14, Weak));
+        assert_eq!(path.confirmed().count(), 4);
+        assert_eq!(holders(&path), [10, 11, 12, 13, 14], "it waits for a better proof");
+    }
+
+    #[test]
+    fn a_strong_claim_displaces_weak_ones_first_and_then_the_least_recently_confirmed() {
+        let mut path = path(&[Strong, Strong, Weak, Strong, Pending]);
+        assert!(prove(&mut path, 14, Strong));
+        assert_eq!(holders(&path), [10, 11, 13, 14]);
+        let mut path = self::path(&[Strong, Strong, Strong, Strong, Pending]);
+        assert!(prove(&mut path, 10, Strong), "the first is confirmed again");
+        assert!(prove(&mut path, 14, Strong));
+        assert_eq!(holders(&path), [10, 12, 13, 14]);
+    }
+
+    #[test]
+    fn a_weak_proof_keeps_a_strong_claim_strong() {
+        let mut path = path(&[Strong]);
+        assert!(prove(&mut path, 10, Weak));
+        assert_eq!(path.claims().next().expect("one").standing, Strong);
+        assert_eq!(path.claims().next().expect("one").since, Time(9_000_000));
     }
 
     #[test]
     fn claims_end_ten_and_twenty_seconds_after_they_were_proved() {
-        use Standing::{Pending, Strong, Weak};
-        let mut path = full([Pending, Weak, Strong, Strong]); // since second 0, 1, 2, 3
+        let mut path = path(&[Pending, Weak, Strong, Strong]); // since second 0, 1, 2, 3
         path.expire_claims(Time(9_999_999));
         assert_eq!(holders(&path).len(), 4);
         path.expire_claims(Time(10_000_000));
@@ -250,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_path_without_an_answer_ends_with_its_claims_and_another_when_idle() {
-        let mut path = full([Standing::Pending; 4]); // since second 0 to 3
+        let mut path = path(&[Pending; 4]); // since second 0 to 3
         assert!(!path.is_over(Time(12_999_999), IDLE));
         assert!(path.is_over(Time(13_000_000), IDLE));
         path.packets_out = 1;

@@ -31,6 +31,8 @@ pub struct Destination {
     pub next_hop: Endpoint,
     /// Whether no claim may come of it.
     pub probe: bool,
+    /// The key its ufrag was made with.
+    pub key_id: u8,
 }
 
 impl Policy {
@@ -52,7 +54,7 @@ impl Policy {
         if !self.transceivers.contains(&next_hop) {
             return Err(DropReason::EndpointForbidden);
         }
-        Ok(Destination { next_hop, probe: route.kind.is_probe() })
+        Ok(Destination { next_hop, probe: route.kind.is_probe(), key_id: route.key_id })
     }
 }
 

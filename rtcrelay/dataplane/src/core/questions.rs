@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::address::PathKey;
 use super::limit::Limiter;
-use super::table::{Entry, Hashing, Table};
+use super::table::{Entry, Hashing, Table, locked};
 use super::time::Time;
 
 /// How long a packet waits for the answer to its path's question.
@@ -94,7 +94,7 @@ impl Questions {
 
     fn admit(&self, key: &PathKey, now: Time) -> bool {
         let source = self.hashing.of(&key.client.prefix(32));
-        let mut limits = self.limits.lock().expect("no holder of the lock panics");
+        let mut limits = locked(&self.limits);
         limits.0.admit(source, now) && limits.1.admit(1, now)
     }
 

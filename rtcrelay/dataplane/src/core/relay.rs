@@ -14,12 +14,13 @@ use super::demux::{self, Class};
 use super::events::{Event, Events, What};
 use super::health::NextHops;
 use super::limit::Limiter;
-use super::path::{MAX_CLAIMS, Path};
-use super::policy::Policy;
+use super::path::{Claim, MAX_CLAIMS, Path, Standing};
+use super::policy::{Destination, Policy};
+use super::probed::Probed;
 use super::questions::{Questions, Reply};
 use super::spp;
 use super::stun::{self, Message};
-use super::table::Hashing;
+use super::table::{Hashing, locked};
 use super::time::Time;
 use crate::stats::{Counters, DropReason};
 
@@ -35,7 +36,7 @@ pub enum Verdict {
     /// Send the whole datagram, unchanged, to another relay.
     Pass(Endpoint),
     /// Keep it until `Relay::release` says where it goes, or for at most 20 ms.
-    Hold(PathKey),
+    Hold(From),
     /// It told the relay something and goes nowhere.
     Consumed,
     /// Count it.
@@ -83,6 +84,17 @@ pub struct FromClient<'a> {
     pub payload: &'a [u8],
 }
 
+/// Where a packet towards transceivers comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct From {
+    /// Its path.
+    pub key: PathKey,
+    /// The address the client sent it to, if the listener is a wildcard.
+    pub local: Option<IpAddr>,
+    /// Whether another relay forwarded it.
+    pub is_peer: bool,
+}
+
 /// What every decision needs.
 #[derive(Clone, Copy)]
 pub struct Turn<'a> {
@@ -109,8 +121,9 @@ pub struct Limits {
     pub claim_burst: u32,
 }
 
-/// Mapped-address answers a second, and at once, for one IPv4 /24 or IPv6 /56.
-const ANSWER_RATE: u32 = 10;
+/// Mapped-address answers a second, and at once, for one IPv4 /24 or IPv6 /56. A full bucket and
+/// what flows into it within a second make the ten that rule 6 allows.
+const ANSWER_RATE: u32 = 5;
 /// Source networks whose rate is remembered; 16 bytes each.
 const RATE_BUCKETS: usize = 16_384;
 
@@ -121,6 +134,7 @@ pub struct Relay {
     next_hops: NextHops,
     answers: Mutex<Limiter>,
     questions: Questions,
+    probed: Probed,
     hashing: Hashing,
 }
 
@@ -133,6 +147,7 @@ impl Relay {
             next_hops: NextHops::new(hashing),
             answers: Mutex::new(Limiter::new(ANSWER_RATE, ANSWER_RATE, RATE_BUCKETS)),
             questions: Questions::new(hashing),
+            probed: Probed::new(hashing),
             hashing,
         }
     }
@@ -154,9 +169,10 @@ impl Relay {
             return Verdict::Drop(DropReason::Source);
         }
         let key = PathKey { client, ingress: self.internals[datagram.listener].port };
-        match self.judge(turn, key, datagram.local, datagram.payload) {
+        let from = From { key, local: datagram.local, is_peer: false };
+        match self.judge(turn, from, datagram.payload) {
             Ok(Judged::Hops(hops)) => Verdict::Forward(hops),
-            Ok(Judged::Hold) => Verdict::Hold(key),
+            Ok(Judged::Hold) => Verdict::Hold(from),
             Ok(Judged::AsksForItsAddress(request)) => self.answer(turn, client, &request, answer),
             Err(reason) => Verdict::Drop(reason),
         }
@@ -192,35 +208,33 @@ impl Relay {
                 self.returning(turn, key, source, payload)?;
                 Ok(Verdict::Pass(proxy))
             }
-            // The hop rule: what a relay sends goes to a transceiver, so loops cannot be.
-            None if from_peer => match self.judge(turn, key, None, payload)? {
-                Judged::Hops(hops) => Ok(Verdict::Forward(hops)),
-                Judged::Hold => Ok(Verdict::Hold(key)),
-                Judged::AsksForItsAddress(_) => Err(DropReason::NoRoute), // its ingress answers
-            },
+            None if from_peer => {
+                let from = From { key, local: None, is_peer: true };
+                match self.judge(turn, from, payload)? {
+                    Judged::Hops(hops) => Ok(Verdict::Forward(hops)),
+                    Judged::Hold => Ok(Verdict::Hold(from)),
+                    Judged::AsksForItsAddress(_) => Err(DropReason::NoRoute), // its ingress answers
+                }
+            }
             _ => Err(DropReason::SppDirection),
         }
     }
 
     /// Chooses the next hops of a client's payload (rules 1, 2, 3, 5, 6).
-    fn judge<'a>(
-        &self,
-        turn: Turn<'_>,
-        key: PathKey,
-        local: Option<IpAddr>,
-        payload: &'a [u8],
-    ) -> Result<Judged<'a>, DropReason> {
+    fn judge<'a>(&self, turn: Turn<'_>, from: From, payload: &'a [u8]) -> Result<Judged<'a>, DropReason> {
         if demux::classify(payload)? == Class::Stun {
             let message = Message::read(payload).ok_or(DropReason::MalformedStun)?;
             if message.kind() == stun::BINDING_REQUEST {
                 return match message.find(stun::USERNAME) {
-                    Some(username) => self.route(turn, key, local, username.value, payload.len()).map(Judged::Hops),
+                    Some(username) => {
+                        self.route(turn, from.key, from.local, username.value, payload.len()).map(Judged::Hops)
+                    }
                     None => Ok(Judged::AsksForItsAddress(message)),
                 };
             }
         }
-        match self.follow(turn, key, local, payload.len()) {
-            Err(DropReason::NoRoute) => self.ask(turn, key),
+        match self.follow(turn, from, payload.len()) {
+            Err(DropReason::NoRoute) => self.ask(turn, from.key),
             other => other.map(Judged::Hops),
         }
     }
@@ -240,14 +254,8 @@ impl Relay {
     }
 
     /// Where a held packet goes now; `NoRoute` while nobody has answered.
-    pub fn release(
-        &self,
-        turn: Turn<'_>,
-        key: PathKey,
-        local: Option<IpAddr>,
-        length: usize,
-    ) -> Result<Hops, DropReason> {
-        self.follow(turn, key, local, length)
+    pub fn release(&self, turn: Turn<'_>, from: From, length: usize) -> Result<Hops, DropReason> {
+        self.follow(turn, from, length)
     }
 
     /// Takes an answer of the route cache. Refuses a next hop outside the policy's networks, and
@@ -273,46 +281,58 @@ impl Relay {
         length: usize,
     ) -> Result<Hops, DropReason> {
         let ufrag = username.split(|byte| *byte == b':').next().unwrap_or_default();
-        let destination = turn.policy.resolve(ufrag)?;
-        if destination.probe {
+        let Destination { next_hop, probe, key_id } = turn.policy.resolve(ufrag)?;
+        if probe {
+            self.probed.note(key, local, turn.now);
             turn.counters.probes.add(1);
-            return Ok(Hops::one(destination.next_hop));
+        } else {
+            let ufrag = self.hashing.of(ufrag).max(1);
+            let claim = Claim::without_ufrag(next_hop, Standing::Pending, turn.now);
+            let claim = Claim { ufrag, key_id: Some(key_id), local, ..claim };
+            self.claims.open(turn, key, claim, |path| note_from_client(path, turn.now, local, length))?;
+            turn.counters.routed_by_ufrag.add(1);
         }
-        self.claims.open(turn, key, destination.next_hop, self.hashing.of(ufrag), |path| {
-            note_from_client(path, turn.now, local, length);
-        })?;
-        // A request is always sent: its answer is how a dead next hop revives.
-        self.next_hops.sending(&destination.next_hop, turn.now);
-        turn.counters.routed_by_ufrag.add(1);
-        Ok(Hops::one(destination.next_hop))
+        if self.next_hops.sending(&next_hop, true, turn.now) {
+            Ok(Hops::one(next_hop))
+        } else {
+            Err(DropReason::NextHopDead)
+        }
     }
 
-    /// Sends any other packet to every confirmed claim of its path.
-    fn follow(&self, turn: Turn<'_>, key: PathKey, local: Option<IpAddr>, length: usize) -> Result<Hops, DropReason> {
-        let mut hops = [None; MAX_CLAIMS];
-        self.claims.with_path(&key, |path| {
+    /// Sends any other packet to every confirmed claim of its path that the policy still allows.
+    fn follow(&self, turn: Turn<'_>, from: From, length: usize) -> Result<Hops, DropReason> {
+        let mut result = Err(DropReason::NoRoute);
+        self.claims.with_path(&from.key, |path| {
             path.expire_claims(turn.now);
-            let mut confirmed = path.confirmed().map(|claim| claim.next_hop);
-            hops = std::array::from_fn(|_| confirmed.next());
-            if hops[0].is_some() {
-                drop(confirmed);
-                note_from_client(path, turn.now, local, length);
+            let mut hops = [None; MAX_CLAIMS];
+            for (hop, claim) in hops.iter_mut().zip(path.confirmed()) {
+                match self.allows(turn, &from, claim) {
+                    Ok(()) => *hop = Some(claim.next_hop),
+                    Err(reason) => result = Err(reason),
+                }
             }
-        });
-        if hops[0].is_none() {
-            return Err(DropReason::NoRoute);
-        }
-        for hop in &mut hops {
-            *hop = hop.filter(|hop| self.next_hops.sending(hop, turn.now));
-        }
-        match hops.iter().flatten().count() as u64 {
-            0 => Err(DropReason::NextHopDead),
-            copies => {
+            let copies = hops.iter().flatten().count() as u64;
+            if copies > 0 {
+                note_from_client(path, turn.now, from.local, length);
                 turn.counters.routed_by_path.add(1);
                 turn.counters.fan_out.add(copies - 1);
-                Ok(Hops { hops })
+                result = Ok(Hops { hops });
             }
+        });
+        result
+    }
+
+    fn allows(&self, turn: Turn<'_>, from: &From, claim: &Claim) -> Result<(), DropReason> {
+        let Turn { policy, now, .. } = turn;
+        let is_transceiver = policy.transceivers.contains(&claim.next_hop);
+        // The hop rule: what a relay forwards goes to a transceiver, so loops cannot be.
+        if !is_transceiver && (from.is_peer || !policy.peers.contains(&claim.next_hop)) {
+            return Err(DropReason::EndpointForbidden);
         }
+        if claim.key_id.is_some_and(|id| policy.ring.is_revoked(id)) {
+            return Err(DropReason::UfragRevokedKey);
+        }
+        if self.next_hops.sending(&claim.next_hop, false, now) { Ok(()) } else { Err(DropReason::NextHopDead) }
     }
 
     /// Learns from a packet on its way to a client (rules 3 and 4); returns the address that the
@@ -336,7 +356,8 @@ impl Relay {
             }
         };
         self.next_hops.returned(&source);
-        Ok(self.claims.confirm(turn, key, source, proof, payload.len()))
+        let local = self.claims.confirm(turn, key, source, proof, payload.len());
+        Ok(local.or_else(|| self.probed.local(&key)))
     }
 
     /// Answers a binding request without USERNAME (rule 6).
@@ -351,7 +372,7 @@ impl Relay {
             return Verdict::Drop(DropReason::StunFingerprint);
         }
         let network = self.hashing.of(&client.prefix(24));
-        if !self.answers.lock().expect("no holder of the lock panics").admit(network, turn.now) {
+        if !locked(&self.answers).admit(network, turn.now) {
             return Verdict::Drop(DropReason::StunRateLimited);
         }
         turn.counters.stun_answered.add(1);
@@ -367,6 +388,8 @@ impl Relay {
     pub fn sweep(&self, round: usize, now: Time) {
         self.claims.sweep(round, now);
         self.questions.sweep(round, now);
+        self.next_hops.sweep(round, now);
+        self.probed.sweep(round, now);
     }
 
     /// Paths in the table.
@@ -391,11 +414,11 @@ enum Judged<'a> {
     AsksForItsAddress(Message<'a>),
 }
 
+/// A check that is accepted decides where answers come from (`Path::prove`); until one was, any
+/// packet's address is better than none.
 fn note_from_client(path: &mut Path, now: Time, local: Option<IpAddr>, length: usize) {
     path.last_packet = now;
     path.packets_in += 1;
     path.bytes_in += length as u64;
-    if local.is_some() {
-        path.local = local;
-    }
+    path.local = path.local.or(local);
 }

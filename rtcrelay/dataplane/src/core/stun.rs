@@ -43,8 +43,8 @@ pub struct Attribute<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads a message: the first two bits are zero, the cookie is there, the length is a
-    /// multiple of four and that of the datagram, and the attributes fill it exactly.
+    /// Reads a message: the first two bits are zero, the cookie is there, the length is
+    /// that of the datagram, and the attributes, padded to four bytes, fill it exactly.
     #[inline]
     pub fn read(bytes: &'a [u8]) -> Option<Message<'a>> {
         let length = usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]));
@@ -211,6 +211,21 @@ mod tests {
         let mut long = REQUEST.to_vec();
         long.extend([0; 4]);
         assert!(Message::read(&long).is_none());
+    }
+
+    #[test]
+    fn a_first_byte_over_three_is_no_stun() {
+        let mut other = REQUEST.to_vec();
+        other[0] |= 0x40;
+        assert!(Message::read(&other).is_none());
+    }
+
+    #[test]
+    fn a_fingerprint_that_is_not_last_is_wrong() {
+        let mut longer = REQUEST.to_vec();
+        longer.extend([0x80, 0x22, 0, 0]);
+        longer[3] += 4;
+        assert_eq!(Message::read(&longer).expect("a valid frame").fingerprint_is_right(), Some(false));
     }
 
     #[test]

@@ -5,13 +5,18 @@
 //! survives insertions and removals, and nothing allocates after start-up.
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use super::time::Time;
+
+/// Locks, also after a holder panicked: one bad packet must not stop the rest.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// SipHash-1-3 under a key of this process, so that nobody can choose colliding addresses.
 #[derive(Clone, Copy, Default)]
@@ -52,6 +57,10 @@ pub trait Entry {
     fn hash(key: &Self::Key, hashing: &Hashing) -> u64;
     /// Whether the entry may go, given the table's idle time.
     fn is_over(&mut self, now: Time, idle: Duration) -> bool;
+    /// Whether the entry may go to make room for another.
+    fn is_spare(&mut self, _now: Time) -> bool {
+        false
+    }
 }
 
 /// Where an entry is; outlived by the entry's slot, but never taken for the slot's next holder.
@@ -68,6 +77,8 @@ pub struct Table<E: Entry> {
     hashing: Hashing,
 }
 
+/// Slots shown while a shard is locked.
+const LIST_SLOTS: usize = 1024;
 /// Paths per shard below which more shards would only waste memory; chosen.
 const SHARD_MINIMUM: usize = 1024;
 /// Shards at most; chosen: with 16 workers two of them rarely meet in one.
@@ -111,30 +122,31 @@ impl<E: Entry> Table<E> {
         self.lock(shard % self.shards.len()).sweep(now, slots);
     }
 
-    /// Shows up to `limit` entries from a cursor on; returns the next cursor, 0 at the end. An
-    /// entry that stays through the whole listing is shown exactly once.
+    /// Shows up to `limit` entries (from 1) from a cursor on; returns the next cursor, 0 at the
+    /// end. An entry that stays through the whole listing is shown exactly once. No lock is held
+    /// for longer than a look at 1024 slots.
     pub fn list(&self, cursor: u64, limit: usize, mut show: impl FnMut(&E)) -> u64 {
         let (mut shard, mut slot) = ((cursor >> 32) as usize, cursor as u32 as usize);
-        let mut left = limit;
+        let mut left = limit.max(1);
         while shard < self.shards.len() {
             let held = self.lock(shard);
-            while slot < held.slab.len() {
-                if left == 0 {
-                    return (shard as u64) << 32 | slot as u64;
-                }
-                if let Some(entry) = &held.slab[slot].entry {
+            let end = held.slab.len().min(slot + LIST_SLOTS);
+            for at in slot..end {
+                if let Some(entry) = &held.slab[at].entry {
+                    if left == 0 {
+                        return (shard as u64) << 32 | at as u64;
+                    }
                     show(entry);
                     left -= 1;
                 }
-                slot += 1;
             }
-            (shard, slot) = (shard + 1, 0);
+            (shard, slot) = if end >= held.slab.len() { (shard + 1, 0) } else { (shard, end) };
         }
         0
     }
 
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard<E>> {
-        self.shards[shard].lock().expect("no holder of the lock panics")
+        locked(&self.shards[shard])
     }
 }
 
@@ -197,10 +209,11 @@ impl<E: Entry> Shard<E> {
         self.index.find(hash, same).copied()
     }
 
-    /// Adds an entry whose key is not there yet; none if the shard is full of live ones.
+    /// Adds an entry whose key is not there yet; none if the shard is full, and no entry among the
+    /// next 64 is over or spare.
     pub fn insert(&mut self, entry: E, hash: u64, now: Time) -> Option<&mut E> {
         if self.index.len() >= self.maximum {
-            self.sweep(now, SWEEP_WHEN_FULL);
+            self.make_room(now);
         }
         if self.index.len() >= self.maximum {
             return None;
@@ -218,15 +231,30 @@ impl<E: Entry> Shard<E> {
 
     fn sweep(&mut self, now: Time, slots: usize) {
         for _ in 0..slots.min(self.slab.len()) {
-            if self.sweep_at >= self.slab.len() {
-                self.sweep_at = 0;
-            }
-            let slot = self.sweep_at;
-            self.sweep_at += 1;
-            if self.slab[slot].entry.as_mut().is_some_and(|entry| entry.is_over(now, self.idle)) {
+            let slot = self.next_slot();
+            let idle = self.idle;
+            if self.slab[slot].entry.as_mut().is_some_and(|entry| entry.is_over(now, idle)) {
                 self.remove(slot as u32);
             }
         }
+    }
+
+    /// Removes the next entry that may go.
+    fn make_room(&mut self, now: Time) {
+        for _ in 0..SWEEP_WHEN_FULL.min(self.slab.len()) {
+            let slot = self.next_slot();
+            let idle = self.idle;
+            if self.slab[slot].entry.as_mut().is_some_and(|entry| entry.is_over(now, idle) || entry.is_spare(now)) {
+                self.remove(slot as u32);
+                return;
+            }
+        }
+    }
+
+    fn next_slot(&mut self) -> usize {
+        let slot = if self.sweep_at < self.slab.len() { self.sweep_at } else { 0 };
+        self.sweep_at = slot + 1;
+        slot
     }
 
     fn remove(&mut self, slot: u32) {

@@ -157,7 +157,7 @@ pub enum KeyState {
     Revoked,
 }
 
-/// Up to eight keys by id. Holds key schedules, not secrets, and never prints them.
+/// Up to eight keys by id. Never prints them, and wipes them when dropped.
 #[derive(Clone, Default)]
 pub struct KeyRing {
     keys: [Option<(KeyState, Option<Aes128>)>; KEYS],
@@ -174,6 +174,11 @@ impl KeyRing {
     pub fn active(&self) -> Option<u8> {
         let at = self.keys.iter().position(|key| matches!(key, Some((KeyState::Active, _))))?;
         Some(at as u8)
+    }
+
+    /// Whether ufrags made with this key are refused by now.
+    pub fn is_revoked(&self, id: u8) -> bool {
+        matches!(self.cipher(id), Err(Invalid::RevokedKey))
     }
 
     fn cipher(&self, id: u8) -> Result<&Aes128, Invalid> {

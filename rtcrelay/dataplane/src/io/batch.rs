@@ -127,7 +127,8 @@ impl Batch {
         let message = &self.messages[at];
         Some(Received {
             source: read_name(&self.names[at])?,
-            local: if message.msg_hdr.msg_controllen > 0 { packet_info(&message.msg_hdr) } else { None },
+            // SAFETY: the last call of `receive` filled the control buffer and set its length.
+            local: unsafe { packet_info(&message.msg_hdr) },
             length: message.msg_len as usize,
         })
     }
@@ -230,9 +231,9 @@ impl SendQueue {
                 continue;
             }
             let error = io::Error::last_os_error();
-            // An ICMP error of an earlier datagram is reported once on the next call, whatever
-            // that sends (IP_RECVERR): try the same datagram again before believing it.
-            if error.kind() == io::ErrorKind::Interrupted || (tried < 2 && is_late_icmp(&error)) {
+            // The error of an earlier datagram (ICMP, too large) is reported once on the next
+            // call, whatever that sends (IP_RECVERR): try again before believing it.
+            if error.kind() == io::ErrorKind::Interrupted || (tried < 2 && !is_about_this_call(&error)) {
                 tried += 1;
                 continue;
             }
@@ -262,22 +263,21 @@ impl SendQueue {
     }
 }
 
-fn is_late_icmp(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNREFUSED
-                | libc::EHOSTUNREACH
-                | libc::ENETUNREACH
-                | libc::EHOSTDOWN
-                | libc::ENOPROTOOPT
-                | libc::EPROTO
-        )
-    )
+/// Whether the error can only be about the datagram that was to be sent now.
+fn is_about_this_call(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Takes one ICMP error off a socket's error queue: the destination of the datagram it is about.
-pub(super) fn take_icmp_error(fd: RawFd) -> Option<SocketAddr> {
+/// An ICMP error about a datagram that was sent.
+pub(super) struct IcmpError {
+    /// Where the datagram went.
+    pub(super) destination: SocketAddr,
+    /// Whether nobody is there; else it was too large, too old or refused locally.
+    pub(super) is_unreachable: bool,
+}
+
+/// Takes one error off a socket's error queue; none if it is empty.
+pub(super) fn take_icmp_error(fd: RawFd) -> Option<IcmpError> {
     let mut control = Control([0; CONTROL]);
     // SAFETY: all zeros is a value of both structs.
     let (mut name, mut header): (libc::sockaddr_storage, libc::msghdr) = unsafe { (zeroed(), zeroed()) };
@@ -285,10 +285,39 @@ pub(super) fn take_icmp_error(fd: RawFd) -> Option<SocketAddr> {
     header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = CONTROL as _;
-    // SAFETY: the header points to live locals and has no data vector; a cut control message is
-    // fine, for the address is all that is read.
+    // SAFETY: the header points to live locals and has no data vector.
     let result = unsafe { libc::recvmsg(fd, &mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
-    if result < 0 { None } else { read_name(&name) }
+    if result < 0 {
+        return None;
+    }
+    // SAFETY: the kernel filled `control`, which `header` points to, and set its length.
+    let is_unreachable = unsafe { reports_unreachable(&header) };
+    Some(IcmpError { destination: read_name(&name)?, is_unreachable })
+}
+
+/// Whether an extended error says that the destination cannot be reached.
+///
+/// # Safety
+/// `msg_control` points to `msg_controllen` bytes that the kernel wrote.
+unsafe fn reports_unreachable(header: &libc::msghdr) -> bool {
+    const FRAGMENTATION_NEEDED: u8 = 4; // RFC 792, code of type 3
+    // SAFETY: as the caller promises; the macros stay inside, and the struct is copied out.
+    unsafe {
+        let mut control = libc::CMSG_FIRSTHDR(header);
+        while !control.is_null() {
+            let kind = ((*control).cmsg_level, (*control).cmsg_type);
+            if kind == (libc::IPPROTO_IP, libc::IP_RECVERR) || kind == (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) {
+                let error = libc::CMSG_DATA(control).cast::<libc::sock_extended_err>().read_unaligned();
+                return match error.ee_origin {
+                    libc::SO_EE_ORIGIN_ICMP => error.ee_type == 3 && error.ee_code != FRAGMENTATION_NEEDED,
+                    libc::SO_EE_ORIGIN_ICMP6 => error.ee_type == 1, // RFC 4443
+                    _ => false,
+                };
+            }
+            control = libc::CMSG_NXTHDR(header, control);
+        }
+    }
+    false
 }
 
 fn read_name(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -333,9 +362,11 @@ fn write_name(address: SocketAddr, name: &mut libc::sockaddr_storage) -> libc::s
 }
 
 /// The address that a datagram was sent to, from its control message.
-fn packet_info(header: &libc::msghdr) -> Option<IpAddr> {
-    // SAFETY: the kernel filled the control buffer that `header` points to and set its length;
-    // the macros stay inside it, and unaligned reads copy the structs out.
+///
+/// # Safety
+/// `msg_control` points to `msg_controllen` bytes that the kernel wrote.
+unsafe fn packet_info(header: &libc::msghdr) -> Option<IpAddr> {
+    // SAFETY: as the caller promises; the macros stay inside, and the structs are copied out.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while !control.is_null() {

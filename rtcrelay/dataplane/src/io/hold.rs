@@ -1,10 +1,10 @@
 //! The packets that wait, for at most 20 ms, for the answer to their path's question.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::batch::{Piece, Slots};
-use crate::core::address::PathKey;
 use crate::core::questions::HOLD;
+use crate::core::relay::From;
 use crate::core::spp;
 use crate::core::time::Time;
 
@@ -14,11 +14,9 @@ const CAPACITY: usize = 256;
 /// One packet that waits.
 #[derive(Clone, Copy)]
 pub(super) struct Held {
-    pub(super) key: PathKey,
+    pub(super) from: From,
     /// The listener whose socket it came to.
     pub(super) listener: usize,
-    /// The client and the address it sent to; none if the packet came with a header.
-    pub(super) from_client: Option<(SocketAddr, Option<IpAddr>)>,
     /// Received bytes.
     pub(super) length: usize,
     pub(super) until: Time,
@@ -77,9 +75,9 @@ impl Hold {
 
     /// The bytes to send to a next hop: with the header that the packet brought, or a new one.
     pub(super) fn piece(&mut self, at: usize, held: &Held, proxy: SocketAddr) -> Piece {
-        match held.from_client {
-            Some((client, _)) => self.slots.with_header(at, held.length, &spp::Header { client, proxy }),
-            None => Piece::whole(at, held.length),
+        if held.from.is_peer {
+            return Piece::whole(at, held.length);
         }
+        self.slots.with_header(at, held.length, &spp::Header { client: held.from.key.client.into(), proxy })
     }
 }

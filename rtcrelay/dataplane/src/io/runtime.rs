@@ -1,20 +1,20 @@
 //! Starting and stopping the workers of one relay.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::socket::{self, Role};
+use super::socket::{self, Member, Role};
 use super::worker::{Listener, Worker};
 use crate::core::address::PathKey;
 use crate::core::events::{Event, Events};
 use crate::core::policy::Policy;
 use crate::core::relay::{Limits, Relay, Turn};
-use crate::core::table::Hashing;
+use crate::core::table::{Hashing, locked};
 use crate::core::time::Time;
 use crate::stats::Counters;
 
@@ -75,7 +75,7 @@ impl Shared {
 
     /// The policy of this moment; asked once per turn, not per packet.
     pub(super) fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy.read().expect("no holder of the lock panics"))
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -96,28 +96,35 @@ pub struct Runtime {
 impl Runtime {
     /// Binds every socket, then starts every thread.
     pub fn start(config: &Config) -> Result<Runtime, StartError> {
-        let at = |address| move |error| StartError { address: Some(address), error };
-        let mut listeners = Vec::new();
-        for (public, internal) in &config.listeners {
-            let public = socket::reserve(*public).map_err(at(*public))?;
-            listeners.push((public, socket::reserve(*internal).map_err(at(*internal))?));
-        }
-        let mut groups: Vec<Vec<Listener>> = Vec::new();
         let mut smallest = usize::MAX;
-        for _ in 0..config.workers {
+        let mut bind = |address: SocketAddr, role, member| {
+            let bound = socket::bind(address, role, member, config.socket_buffer)
+                .map_err(|error| StartError { address: Some(address), error })?;
+            smallest = smallest.min(bound.buffer);
+            Ok(bound.socket)
+        };
+        let mut first = Vec::new();
+        for (public, internal) in &config.listeners {
+            let public = bind(*public, Role::Public, Member::First)?;
+            first.push(Listener { public, internal: bind(*internal, Role::Internal, Member::First)? });
+        }
+        let listeners = addresses(&first, &config.listeners)?;
+        let mut groups = vec![first];
+        for _ in 1..config.workers {
             let mut group = Vec::new();
             for (public, internal) in &listeners {
-                let bind = |address, role| socket::bind(address, role, config.socket_buffer).map_err(at(address));
-                let (public, given) = bind(*public, Role::Public)?;
-                let (internal, given_inside) = bind(*internal, Role::Internal)?;
-                smallest = smallest.min(given.unwrap_or(usize::MAX)).min(given_inside.unwrap_or(usize::MAX));
-                group.push(Listener { public, internal });
+                let public = bind(*public, Role::Public, Member::Other)?;
+                group.push(Listener { public, internal: bind(*internal, Role::Internal, Member::Other)? });
             }
             groups.push(group);
         }
         let internals = listeners.iter().map(|(_, internal)| (*internal).into()).collect();
         let shared = Arc::new(Shared {
-            relay: Relay::new(internals, &config.limits, Hashing::new(random_key())),
+            relay: Relay::new(
+                internals,
+                &config.limits,
+                Hashing::new(socket::random_key().map_err(|error| StartError { address: None, error })?),
+            ),
             told: socket::wake_up().map_err(|error| StartError { address: None, error })?,
             is_told: AtomicBool::new(false),
             policy: RwLock::new(Arc::clone(&config.policy)),
@@ -133,7 +140,7 @@ impl Runtime {
             wake: Arc::new(wake),
             threads: Mutex::new(Vec::new()),
             alive: Arc::new(AtomicUsize::new(0)),
-            warnings: (smallest < usize::MAX)
+            warnings: (smallest < config.socket_buffer)
                 .then(|| small_buffers(smallest, config.socket_buffer))
                 .into_iter()
                 .collect(),
@@ -169,12 +176,12 @@ impl Runtime {
     }
 
     fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.threads.lock().expect("no holder of the lock panics")
+        locked(&self.threads)
     }
 
     /// Applies another policy from the next turn of every worker on.
     pub fn reload(&self, policy: Arc<Policy>) {
-        *self.shared.policy.write().expect("no holder of the lock panics") = policy;
+        *self.shared.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// The decisions' tables.
@@ -222,7 +229,7 @@ impl Runtime {
     /// Takes answers of the route cache: (path, next hop); returns how many made a claim.
     pub fn restore(&self, routes: &[(PathKey, SocketAddr)]) -> usize {
         let policy = self.shared.policy();
-        let _one_writer = self.control_is_busy.lock().expect("no holder of the lock panics");
+        let _one_writer = locked(&self.control_is_busy);
         let Mine { counters, events } = &self.control;
         let turn = Turn { now: self.now(), policy: &policy, counters, events };
         routes.iter().filter(|(key, next_hop)| self.shared.relay.restore(turn, *key, *next_hop)).count()
@@ -250,6 +257,28 @@ impl Drop for Runtime {
     }
 }
 
+/// The bound addresses, port 0 resolved. Two internal addresses with one port are refused: it is
+/// the ingress id.
+fn addresses(
+    bound: &[Listener],
+    asked: &[(SocketAddr, SocketAddr)],
+) -> Result<Vec<(SocketAddr, SocketAddr)>, StartError> {
+    let mut addresses: Vec<(SocketAddr, SocketAddr)> = Vec::new();
+    for (listener, (public, internal)) in bound.iter().zip(asked) {
+        let of = |socket: &UdpSocket, asked: &SocketAddr| match socket.local_addr() {
+            Ok(address) => Ok(SocketAddr::new(asked.ip(), address.port())),
+            Err(error) => Err(StartError { address: Some(*asked), error }),
+        };
+        let (public, internal) = (of(&listener.public, public)?, of(&listener.internal, internal)?);
+        if addresses.iter().any(|(_, other)| other.port() == internal.port()) {
+            let error = io::Error::from_raw_os_error(libc::EADDRINUSE);
+            return Err(StartError { address: Some(internal), error });
+        }
+        addresses.push((public, internal));
+    }
+    Ok(addresses)
+}
+
 /// Counts a thread for as long as it lives, also if it panics.
 struct Alive(Arc<AtomicUsize>);
 
@@ -271,14 +300,4 @@ fn small_buffers(given: usize, asked: usize) -> String {
         "the kernel gave socket buffers of {given} bytes where {asked} were asked for, which costs packets under load; \
          set net.core.rmem_max and net.core.wmem_max to {asked}"
     )
-}
-
-/// Sixteen bytes nobody outside knows.
-fn random_key() -> [u8; 16] {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    let half = || RandomState::new().build_hasher().finish().to_be_bytes();
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&half());
-    key[8..].copy_from_slice(&half());
-    key
 }

@@ -17,25 +17,27 @@ pub(super) enum Role {
     Internal,
 }
 
-/// Finds out whether an address is free, and resolves port 0.
-///
-/// A group that shares its port would let a second relay of the same user join it in silence; a
-/// socket that does not share is refused as long as anybody is there.
-pub(super) fn reserve(address: SocketAddr) -> io::Result<SocketAddr> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    UdpSocket::from(socket).local_addr().map(|bound| SocketAddr::new(address.ip(), bound.port()))
+/// Who shares an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Member {
+    /// The first of a group binds alone, so that an address anybody has is refused: a socket that
+    /// shared from the start would join another relay of the same user in silence.
+    First,
+    /// The others join it.
+    Other,
 }
 
-/// Binds one member of a group that shares `address`. The second value is the smaller of the two
-/// buffer sizes the kernel gave, if that is less than `buffer` bytes.
-pub(super) fn bind(address: SocketAddr, role: Role, buffer: usize) -> io::Result<(UdpSocket, Option<usize>)> {
+/// A bound socket.
+pub(super) struct Bound {
+    pub(super) socket: UdpSocket,
+    /// The smaller of the two buffer sizes the kernel gave, in bytes.
+    pub(super) buffer: usize,
+}
+
+/// Binds one member of a group that shares `address`.
+pub(super) fn bind(address: SocketAddr, role: Role, member: Member, buffer: usize) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    socket.set_reuse_port(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -50,8 +52,10 @@ pub(super) fn bind(address: SocketAddr, role: Role, buffer: usize) -> io::Result
         Role::Internal => switch_on(socket.as_raw_fd(), level, receive_errors)?,
     }
     let given = enlarge(&socket, buffer)?;
+    socket.set_reuse_port(member == Member::Other)?;
     socket.bind(&address.into())?;
-    Ok((socket.into(), (given < buffer).then_some(given)))
+    socket.set_reuse_port(true)?;
+    Ok(Bound { socket: socket.into(), buffer: given })
 }
 
 /// Asks for `buffer` bytes each way, with force where that is allowed, and returns what is there.
@@ -124,4 +128,12 @@ pub(super) fn block_signals() {
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
     }
+}
+
+/// Sixteen bytes nobody outside knows.
+pub(super) fn random_key() -> io::Result<[u8; 16]> {
+    let mut key = [0u8; 16];
+    // SAFETY: the pointer and length describe `key`; so few bytes come whole (getrandom(2)).
+    let count = unsafe { libc::getrandom(key.as_mut_ptr().cast(), key.len(), 0) };
+    if count == key.len() as isize { Ok(key) } else { Err(io::Error::last_os_error()) }
 }

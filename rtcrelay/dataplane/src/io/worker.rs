@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,13 @@ use crate::stats::DropReason;
 
 /// Batches taken from one socket before the others have their turn.
 const BATCHES_A_TURN: usize = 4;
-/// ICMP errors read in one turn.
-const ICMP_A_TURN: usize = 64;
+/// ICMP errors read in one turn: more than the packets a turn can send, or their queue fills the
+/// receive buffer and packets are lost (seen on loopback, where the kernel limits no rate).
+const ICMP_A_TURN: usize = 4096;
+/// Receiving calls that may fail before the worker waits for the next turn.
+const RECEIVE_TRIES: usize = 3;
+/// The wait after them: an error that stays must not take the whole core.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(1);
 /// How often held packets are looked at; they wait for 20 ms at most.
 const LOOK_AT_HELD_EVERY: Duration = Duration::from_millis(2);
 /// Between two pieces of expiry.
@@ -76,31 +82,39 @@ impl Worker {
             if descriptors[0].revents != 0 {
                 return;
             }
-            let policy = self.shared.policy();
-            for at in 0..self.listeners.len() {
-                let (public, internal) = (descriptors[1 + 2 * at].revents, descriptors[2 + 2 * at].revents);
-                if public != 0 {
-                    self.serve_public(at, &policy);
-                }
-                if internal & libc::POLLERR != 0 {
-                    self.read_icmp_errors(at);
-                }
-                if internal != 0 {
-                    self.serve_internal(at, &policy);
-                }
+            // A defect costs this turn's packets, not the worker; the message is on stderr.
+            if catch_unwind(AssertUnwindSafe(|| self.turn(&descriptors[1..]))).is_err() {
+                self.mine.counters.panics.add(1);
+                self.queues = self.listeners.iter().map(|_| (SendQueue::new(), SendQueue::new())).collect();
+                self.hold = Hold::new();
             }
-            if !self.hold.is_empty() {
-                self.release(&policy);
-            }
-            self.shared.tell(&self.mine.events);
-            self.sweep();
         }
+    }
+
+    fn turn(&mut self, descriptors: &[libc::pollfd]) {
+        let policy = self.shared.policy();
+        for (at, ready) in descriptors.chunks_exact(2).enumerate() {
+            if ready[0].revents != 0 {
+                self.serve_public(at, &policy);
+            }
+            if ready[1].revents & libc::POLLERR != 0 {
+                self.read_icmp_errors(at);
+            }
+            if ready[1].revents != 0 {
+                self.serve_internal(at, &policy);
+            }
+        }
+        if !self.hold.is_empty() {
+            self.release(&policy);
+        }
+        self.shared.tell(&self.mine.events);
+        self.sweep();
     }
 
     fn serve_public(&mut self, at: usize, policy: &Policy) {
         for _ in 0..BATCHES_A_TURN {
             let fd = self.listeners[at].public.as_raw_fd();
-            let Some(count) = received(self.batch.receive(fd, Headroom::Header)) else { return };
+            let Some(count) = self.receive(fd, Headroom::Header) else { return };
             let now = self.shared.now();
             for slot in 0..count {
                 self.judge_public(at, slot, policy, now);
@@ -110,6 +124,21 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// How many datagrams came, if any. An error is that of an earlier send (ICMP) and is
+    /// reported once: the next call receives.
+    fn receive(&mut self, fd: RawFd, headroom: Headroom) -> Option<usize> {
+        for _ in 0..RECEIVE_TRIES {
+            match self.batch.receive(fd, headroom) {
+                Ok(count) => return (count > 0).then_some(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.mine.counters.receive_errors.add(1),
+            }
+        }
+        std::thread::sleep(RECEIVE_PAUSE);
+        None
     }
 
     fn judge_public(&mut self, at: usize, slot: usize, policy: &Policy, now: Time) {
@@ -132,12 +161,8 @@ impl Worker {
                 let to = received.source.into();
                 self.queues[at].0.push(Outgoing { piece: Piece::answer(slot, length), to, from: received.local });
             }
-            Verdict::Hold(key) => {
-                let from_client = Some((received.source, received.local));
-                self.keep(
-                    slot,
-                    Held { key, listener: at, from_client, length: received.length, until: Hold::deadline(now) },
-                );
+            Verdict::Hold(from) => {
+                self.keep(slot, Held { from, listener: at, length: received.length, until: Hold::deadline(now) });
             }
             Verdict::Drop(reason) => counters.drop(reason),
             Verdict::ToClient(_) | Verdict::Pass(_) | Verdict::Consumed => {}
@@ -147,7 +172,7 @@ impl Worker {
     fn serve_internal(&mut self, at: usize, policy: &Policy) {
         for _ in 0..BATCHES_A_TURN {
             let fd = self.listeners[at].internal.as_raw_fd();
-            let Some(count) = received(self.batch.receive(fd, Headroom::None)) else { return };
+            let Some(count) = self.receive(fd, Headroom::None) else { return };
             let now = self.shared.now();
             for slot in 0..count {
                 self.judge_internal(at, slot, policy, now);
@@ -181,8 +206,8 @@ impl Worker {
             Verdict::Pass(proxy) => {
                 self.queues[at].1.push(Outgoing { piece: Piece::whole(slot, length), to: proxy, from: None });
             }
-            Verdict::Hold(key) => {
-                self.keep(slot, Held { key, listener: at, from_client: None, length, until: Hold::deadline(now) });
+            Verdict::Hold(from) => {
+                self.keep(slot, Held { from, listener: at, length, until: Hold::deadline(now) });
             }
             Verdict::Drop(reason) => counters.drop(reason),
             Verdict::Consumed | Verdict::Answer(_) => {}
@@ -201,9 +226,8 @@ impl Worker {
         let turn = Turn { now: self.shared.now(), policy, counters, events };
         for at in 0..self.hold.len() {
             let Some(held) = self.hold.at(at) else { continue };
-            let header = if held.from_client.is_some() { 0 } else { spp::HEADER };
-            let local = held.from_client.and_then(|(_, local)| local);
-            match self.shared.relay.release(turn, held.key, local, held.length - header) {
+            let header = if held.from.is_peer { spp::HEADER } else { 0 };
+            match self.shared.relay.release(turn, held.from, held.length - header) {
                 Ok(hops) => {
                     let proxy = self.shared.relay.internal(held.listener).into();
                     for hop in hops.iter() {
@@ -238,9 +262,11 @@ impl Worker {
     fn read_icmp_errors(&mut self, at: usize) {
         let fd = self.listeners[at].internal.as_raw_fd();
         for _ in 0..ICMP_A_TURN {
-            let Some(destination) = take_icmp_error(fd) else { return };
+            let Some(error) = take_icmp_error(fd) else { return };
             self.mine.counters.icmp_errors.add(1);
-            self.shared.relay.icmp_error(destination, self.shared.now());
+            if error.is_unreachable {
+                self.shared.relay.icmp_error(error.destination, self.shared.now());
+            }
         }
     }
 
@@ -252,12 +278,6 @@ impl Worker {
             self.shared.relay.sweep(self.sweeps, self.shared.now());
         }
     }
-}
-
-/// How many datagrams came, if any. Errors are those of earlier sends (ICMP) or an empty socket;
-/// neither is a reason to stop.
-fn received(result: io::Result<usize>) -> Option<usize> {
-    result.ok().filter(|count| *count > 0)
 }
 
 fn refusal(error: &io::Error) -> DropReason {

@@ -255,7 +255,7 @@ impl SppHeader {
     }
 
     #[getter]
-    fn path(&self) -> (String, u16, u16) {
+    fn path(&self) -> (String, i64, u16) {
         let (ip, port) = self.client();
         (ip, port, self.0.proxy.port())
     }

@@ -16,16 +16,18 @@ use crate::stats::DropReason;
 create_exception!(rtcrelay._dataplane, UfragError, PyValueError);
 
 /// An address as Python holds it.
-type Address = (String, u16);
+type Address = (String, i64);
 
 fn to_address(address: SocketAddr) -> Address {
-    (address.ip().to_canonical().to_string(), address.port())
+    (address.ip().to_canonical().to_string(), address.port().into())
 }
 
 fn from_address((ip, port): &Address) -> PyResult<SocketAddr> {
     let parsed: IpAddr =
         ip.parse().map_err(|_| PyValueError::new_err(format!("{ip:?} is not an IPv4 or IPv6 address")))?;
-    Ok(SocketAddr::new(parsed.to_canonical(), *port))
+    let port = u16::try_from(*port)
+        .map_err(|_| PyValueError::new_err(format!("the port of {ip} is {port}, not between 0 and 65535")))?;
+    Ok(SocketAddr::new(parsed.to_canonical(), port))
 }
 
 /// The module `rtcrelay._dataplane`.

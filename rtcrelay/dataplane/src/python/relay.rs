@@ -65,11 +65,6 @@ impl Policy {
     }
 }
 
-/// Listeners, threads and flows at most.
-const LISTENERS: std::ops::RangeInclusive<usize> = 1..=16;
-const WORKERS: std::ops::RangeInclusive<usize> = 1..=64;
-const FLOWS: std::ops::RangeInclusive<usize> = 1..=1 << 24;
-
 #[pyclass(frozen, module = "rtcrelay._dataplane")]
 struct RelayConfig(Config);
 
@@ -81,35 +76,45 @@ impl RelayConfig {
     fn new(
         listeners: Vec<(Address, Address)>,
         policy: &Policy,
-        workers: usize,
-        max_flows: usize,
+        workers: i64,
+        max_flows: i64,
         idle_timeout_seconds: f64,
-        claim_rate: u32,
-        claim_burst: u32,
-        socket_buffer_bytes: usize,
+        claim_rate: i64,
+        claim_burst: i64,
+        socket_buffer_bytes: i64,
     ) -> PyResult<Self> {
-        let within = |name: &str, value: usize, range: std::ops::RangeInclusive<usize>| {
-            if range.contains(&value) {
-                return Ok(value);
-            }
-            Err(PyValueError::new_err(format!("{name} is {value}, not between {} and {}", range.start(), range.end())))
-        };
-        within("the number of listeners", listeners.len(), LISTENERS)?;
-        let idle = Duration::try_from_secs_f64(idle_timeout_seconds)
-            .map_err(|_| PyValueError::new_err(format!("the idle time-out is {idle_timeout_seconds}, not seconds")))?;
+        within("the number of listeners", listeners.len() as i64, 1..=16)?;
+        if !(1.0..=3600.0).contains(&idle_timeout_seconds) {
+            return Err(PyValueError::new_err(format!(
+                "the idle time-out is {idle_timeout_seconds}, not between 1 and 3600 seconds"
+            )));
+        }
         let listeners: Vec<(SocketAddr, SocketAddr)> = listeners
             .iter()
             .map(|(public, internal)| Ok((from_address(public)?, from_address(internal)?)))
             .collect::<PyResult<_>>()?;
         check_internals(&listeners)?;
+        let limits = Limits {
+            max_flows: within("max_flows", max_flows, 1..=1 << 24)? as usize,
+            idle: Duration::from_secs_f64(idle_timeout_seconds),
+            claim_rate: within("claim_rate", claim_rate, 1..=1_000_000)? as u32,
+            claim_burst: within("claim_burst", claim_burst, 1..=1_000_000)? as u32,
+        };
         Ok(RelayConfig(Config {
             listeners,
             policy: Arc::clone(&policy.0),
-            workers: within("workers", workers, WORKERS)?,
-            limits: Limits { max_flows: within("max_flows", max_flows, FLOWS)?, idle, claim_rate, claim_burst },
-            socket_buffer: socket_buffer_bytes,
+            workers: within("workers", workers, 1..=64)? as usize,
+            limits,
+            socket_buffer: within("socket_buffer_bytes", socket_buffer_bytes, 4096..=1 << 30)? as usize,
         }))
     }
+}
+
+fn within(name: &str, value: i64, range: std::ops::RangeInclusive<i64>) -> PyResult<i64> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(PyValueError::new_err(format!("{name} is {value}, not between {} and {}", range.start(), range.end())))
 }
 
 fn check_internals(listeners: &[(SocketAddr, SocketAddr)]) -> PyResult<()> {
@@ -220,12 +225,14 @@ impl Relay {
     }
 
     #[pyo3(signature = (cursor=0, limit=1000))]
-    fn flows(&self, py: Python<'_>, cursor: u64, limit: usize) -> PyResult<(Vec<Flow>, u64)> {
+    fn flows(&self, py: Python<'_>, cursor: u64, limit: i64) -> PyResult<(Vec<Flow>, u64)> {
         let runtime = self.with(Arc::clone)?;
+        let limit = within("the limit", limit, 1..=10_000)? as usize;
         Ok(py.detach(|| {
-            let (now, mut flows) = (runtime.now(), Vec::new());
-            let next = runtime.relay().flows(cursor, limit, |path| flows.push(Flow::of(path, now)));
-            (flows, next)
+            // Copied under the lock, made into text outside of it.
+            let (now, mut paths) = (runtime.now(), Vec::with_capacity(limit));
+            let next = runtime.relay().flows(cursor, limit, |path| paths.push(path.clone()));
+            (paths.iter().map(|path| Flow::of(path, now)).collect(), next)
         }))
     }
 }
@@ -296,7 +303,7 @@ impl Flow {
         Flow {
             client: to_address(path.key.client.into()),
             ingress: path.key.ingress,
-            claims: path.claims().map(|claim| Claim::of(claim, now)).collect(),
+            claims: path.claims().filter(|claim| !claim.is_over(now)).map(|claim| Claim::of(claim, now)).collect(),
             packets_in: path.packets_in,
             bytes_in: path.bytes_in,
             packets_out: path.packets_out,
@@ -312,6 +319,7 @@ impl Flow {
 struct Claim {
     next_hop: Address,
     state: &'static str,
+    key_id: Option<u8>,
     idle_seconds: f64,
 }
 
@@ -324,6 +332,7 @@ impl Claim {
                 Standing::Weak => "weak",
                 Standing::Strong => "strong",
             },
+            key_id: claim.key_id,
             idle_seconds: now.since(claim.since).as_secs_f64(),
         }
     }
