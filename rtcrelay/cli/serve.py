@@ -1,0 +1,93 @@
+"""``rtcrelay serve``: run a relay or a transceiver."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from rtcrelay import config
+from rtcrelay.cli.app import new_group
+from rtcrelay.cli.options import Common, Flags, leaf
+from rtcrelay.config.options import RELAY, TRANSCEIVER
+from rtcrelay.daemon import follow_parent, set_up_logging
+from rtcrelay.errors import ExitStatus
+
+app = new_group()
+
+_CHECK = typer.Option("--check", help="Check settings and keys, print one line, and exit with 0 or 78.")
+_PRINT = typer.Option("--print-config", help="Print the settings in effect as TOML, without secrets, and exit.")
+
+
+@leaf(
+    app,
+    "relay",
+    settings=RELAY,
+    examples="""
+    rtcrelay serve relay --key-file keys.toml
+    rtcrelay serve relay -l 203.0.113.10:3478 --internal 10.0.0.5:3479 --transceivers 10.0.3.0/24:7000 -w 4
+    rtcrelay serve relay --config relay.toml --check""",
+)
+def relay(
+    common: Common,
+    flags: Flags,
+    check: Annotated[bool, _CHECK] = False,
+    print_config: Annotated[bool, _PRINT] = False,
+) -> ExitStatus:
+    """Run a relay: one public UDP address in front of any number of transceivers.
+
+    The defaults make a relay for transceivers on this machine. SIGHUP reads keys, networks and nodes again; SIGTERM
+    ends with 0.
+    """
+    if print_config:
+        print(config.show("relay", flags, common.config))
+        return ExitStatus.OK
+    settings = config.relay_settings(flags, common.config)
+    from rtcrelay.relay import service
+
+    if check:
+        print(service.check(settings))
+        return ExitStatus.OK
+    follow_parent(os.environ)
+    set_up_logging(settings.log_format, verbosity=common.verbosity)
+    return service.run(settings, lambda: config.relay_settings(flags, common.config))
+
+
+@leaf(
+    app,
+    "transceiver",
+    settings=TRANSCEIVER,
+    examples="""
+    rtcrelay serve transceiver --key-file keys.toml
+    rtcrelay serve transceiver --http 10.0.3.7:8080 --auth-token-file token --media 10.0.3.7:7000 \\
+        --ingress 203.0.113.10:3478 --relays 10.0.0.0/24 --key-file keys.toml""",
+)
+def transceiver(
+    common: Common,
+    flags: Flags,
+    check: Annotated[bool, _CHECK] = False,
+    print_config: Annotated[bool, _PRINT] = False,
+) -> ExitStatus:
+    """Run a transceiver: it answers calls, and has all their media on one UDP socket.
+
+    The defaults make a transceiver behind a relay on this machine. SIGTERM ends with 0.
+    """
+    if print_config:
+        print(config.show("transceiver", flags, common.config))
+        return ExitStatus.OK
+    settings = config.transceiver_settings(flags, common.config)
+    if check:
+        from rtcrelay.keys import load_key_file, refuse_demo_key, require_active_key
+
+        key_file = load_key_file(settings.key_file)
+        refuse_demo_key(key_file, settings.addresses)
+        require_active_key(key_file)
+        keys = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in key_file.keys)
+        print(f"configuration is sound: {settings.node}, cluster {settings.cluster}; keys {keys}")
+        return ExitStatus.OK
+    follow_parent(os.environ)
+    set_up_logging(settings.log_format, verbosity=common.verbosity)
+    from rtcrelay.transceiver.service import run
+
+    return run(settings)

@@ -1,0 +1,235 @@
+"""The table of all settings: name, unit, range, default. The command line, the environment and TOML are read by it.
+
+A setting ``idle_timeout`` is the option ``--idle-timeout``, the variable ``RTCRELAY_IDLE_TIMEOUT`` and the TOML key
+``idle_timeout`` in the program's table; a shared one stands above the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rtcrelay.config import text
+
+PUBLIC_PORT = 3478
+"""UDP port of a relay's public listener (IANA: STUN, TURN)."""
+INTERNAL_PORT = 3479
+"""UDP port of a relay's SPP socket, and so the ingress id of its first listener."""
+MEDIA_PORT = 7000
+"""UDP port of a transceiver's shared socket."""
+HTTP_PORT = 8080
+"""TCP port of a transceiver's signaling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of a service."""
+
+    name: str
+    """The TOML key; the option and the variable follow from it."""
+    metavar: str
+    """How a value is called in help."""
+    help: str
+    """One sentence with the unit, without default and variable."""
+    parse: Callable[[str], object]
+    """Text into a value; ValueError with the end of a sentence (see `text`)."""
+    default: str | None = None
+    """Text, split at spaces if ``many``; None: nothing."""
+    short: str | None = None
+    """The one-letter option."""
+    many: bool = False
+    """Whether it may be given several times; in the environment separated by spaces or commas."""
+    switch: bool = False
+    """Whether the option takes no value."""
+    shared: bool = False
+    """Whether it stands above the tables in TOML, for every service on the machine."""
+    default_help: str | None = None
+    """What help shows as default when the default depends on the machine."""
+
+    @property
+    def option(self) -> str:
+        """The long option."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "RTCRELAY_" + self.name.upper()
+
+
+CLUSTER = Setting(
+    "cluster", "ID", "Cluster these sessions belong to, 0 to 65535.", text.whole_number(0, 65535), "0", shared=True
+)
+KEY_FILE = Setting(
+    "key_file",
+    "FILE",
+    "Key ring for routing ufrags (TOML).",
+    text.parse_path,
+    shared=True,
+    default_help="$CREDENTIALS_DIRECTORY/keys.toml",
+)
+LOG_FORMAT = Setting(
+    "log_format",
+    "FORMAT",
+    "Log lines on stderr: text, json (one object a line), or auto (text on a terminal, else json).",
+    text.one_of("auto", "text", "json"),
+    "auto",
+    shared=True,
+)
+INSECURE_PUBLIC = Setting(
+    "spp_insecure_public",
+    "",
+    "Allow SPP to networks outside the private ranges. SPP is not encrypted: use WireGuard or IPsec instead.",
+    text.parse_switch,
+    "false",
+    switch=True,
+)
+
+
+def _admin(name: str) -> Setting:
+    return Setting(
+        "admin",
+        "SOCKET",
+        "Unix socket of the admin interface; none for no admin interface.",
+        lambda value: None if value == "none" else text.parse_path(value),
+        default_help=f"{name} in $RUNTIME_DIRECTORY or /run/rtcrelay",
+    )
+
+
+RELAY = (
+    Setting(
+        "listen",
+        "ADDR",
+        "Public UDP address, IP:PORT or [IP6]:PORT.",
+        text.address(PUBLIC_PORT),
+        f"0.0.0.0:{PUBLIC_PORT}",
+        short="-l",
+        many=True,
+    ),
+    Setting(
+        "internal",
+        "ADDR",
+        "UDP address for SPP towards transceivers and peers, one for each --listen, in order; never a wildcard. Its"
+        " port is the ingress id: the same on every relay that serves this VIP, another for each other VIP.",
+        text.address(INTERNAL_PORT, concrete=True),
+        f"127.0.0.1:{INTERNAL_PORT}",
+        many=True,
+    ),
+    Setting("workers", "N", "Packet threads, 1 to 64.", text.whole_number(1, 64), "1", short="-w"),
+    CLUSTER,
+    Setting(
+        "transceivers",
+        "NETWORK",
+        "Where this cluster's transceivers are: CIDR, CIDR:PORT, CIDR:FIRST-LAST or [CIDR6]:PORT. Nothing else is ever"
+        " forwarded to.",
+        text.parse_network_ports,
+        f"127.0.0.0/8:{MEDIA_PORT}",
+        many=True,
+    ),
+    Setting("peers", "CIDR", "Where other relays' internal addresses are.", text.parse_network, many=True),
+    Setting(
+        "nodes",
+        "ID=ADDR",
+        "Where a node id in a ufrag leads; a table [nodes] in TOML.",
+        text.parse_node,
+        many=True,
+        shared=True,
+    ),
+    KEY_FILE,
+    Setting(
+        "idle_timeout",
+        "DURATION",
+        "A path without packets is forgotten after this time, 1s to 1h.",
+        text.duration_between(1, 3600),
+        "60s",
+    ),
+    Setting("max_flows", "N", "Paths in the table, 1 to 16777216.", text.whole_number(1, 2**24), "262144"),
+    Setting(
+        "admission_rate",
+        "N",
+        "New paths per second from one source (IPv4 address, IPv6 /56), 1 to 1000000.",
+        text.whole_number(1, 1_000_000),
+        "200",
+    ),
+    Setting(
+        "admission_burst",
+        "N",
+        "New paths at once from one source, 1 to 1000000.",
+        text.whole_number(1, 1_000_000),
+        "1000",
+    ),
+    Setting(
+        "admission_exempt",
+        "CIDR",
+        "Sources without that limit, for example a carrier's NAT.",
+        text.parse_network,
+        many=True,
+    ),
+    _admin("relay.sock"),
+    LOG_FORMAT,
+    INSECURE_PUBLIC,
+)
+"""What `rtcrelay serve relay` can be told."""
+
+TRANSCEIVER = (
+    Setting("http", "ADDR", "TCP address of signaling (WHIP).", text.address(HTTP_PORT), f"127.0.0.1:{HTTP_PORT}"),
+    Setting(
+        "media",
+        "ADDR",
+        "UDP address of the one media socket, where relays send to; never a wildcard.",
+        text.address(MEDIA_PORT, concrete=True),
+        f"127.0.0.1:{MEDIA_PORT}",
+    ),
+    Setting(
+        "ingress",
+        "ADDR",
+        "Public address of a relay (VIP:PORT) that is told to clients.",
+        text.address(PUBLIC_PORT, concrete=True),
+        f"127.0.0.1:{PUBLIC_PORT}",
+        many=True,
+    ),
+    Setting("node", "NAME", "Name in logs, status and socket names.", text.parse_name, default_help="the host's name"),
+    Setting(
+        "node_id",
+        "N",
+        "Number in the relays' node table, 0 to 4294967295; necessary if --media is IPv6.",
+        text.whole_number(0, 2**32 - 1),
+    ),
+    CLUSTER,
+    Setting("relays", "CIDR", "Where relays' internal addresses are.", text.parse_network, "127.0.0.0/8", many=True),
+    KEY_FILE,
+    Setting(
+        "auth_token_file",
+        "FILE",
+        "File with the Bearer token of signaling; without it --http must be a loopback address.",
+        text.parse_path,
+    ),
+    Setting("backend", "URI", "What answers the caller.", str, "echo"),
+    Setting("max_sessions", "N", "Sessions at once, 1 to 100000.", text.whole_number(1, 100_000), "500"),
+    Setting(
+        "max_session_duration",
+        "DURATION",
+        "A session ends after this time, 1s to 24h.",
+        text.duration_between(1, 86_400),
+        "2h",
+    ),
+    Setting(
+        "direct", "ADDR", "Also take media at this UDP address without a relay (no SPP).", text.address(concrete=True)
+    ),
+    _admin("transceiver-NODE.sock"),
+    Setting(
+        "cors_origin",
+        "ORIGIN",
+        "Web origin that may use signaling, https://HOST[:PORT] or *.",
+        text.parse_origin,
+        many=True,
+    ),
+    LOG_FORMAT,
+    INSECURE_PUBLIC,
+)
+"""What `rtcrelay serve transceiver` can be told."""
+
+PROGRAMS: Mapping[str, tuple[Setting, ...]] = {"relay": RELAY, "transceiver": TRANSCEIVER}
+"""The settings by TOML table."""
+SHARED: Mapping[str, Setting] = {s.name: s for settings in PROGRAMS.values() for s in settings if s.shared}
+"""The settings above the tables."""

@@ -1,0 +1,184 @@
+"""Settings from their sources, and the rules between settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rtcrelay.config import text
+from rtcrelay.config.options import KEY_FILE, PROGRAMS
+from rtcrelay.config.settings import RelaySettings, TransceiverSettings
+from rtcrelay.config.sources import Value, load_files, resolve
+from rtcrelay.config.text import Address
+from rtcrelay.daemon import runtime_directory
+from rtcrelay.errors import ConfigError
+
+Flags: TypeAlias = Mapping[str, object]
+"""What was given on the command line, by setting name."""
+
+
+def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None) -> RelaySettings:
+    """The relay's settings from options, environment and files. Raises ConfigError with one sentence."""
+    environ = os.environ if environ is None else environ
+    found = resolve_all("relay", flags, config, environ)
+    _check_networks(found, "transceivers", "peers")
+    shared = text.first_overlap(found["transceivers"].parsed, found["peers"].parsed)
+    if shared:
+        raise ConfigError(
+            f"{found['peers'].origin}: {shared[1]!r} overlaps {shared[0]!r} in {found['transceivers'].origin},"
+            " expected every network in one of the lists only"
+        )
+    return RelaySettings(
+        listeners=_pair(found["listen"], found["internal"]),
+        key_file=_key_file(found["key_file"]),
+        transceivers=found["transceivers"].parsed,
+        workers=found["workers"].parsed,
+        cluster=found["cluster"].parsed,
+        peers=found["peers"].parsed,
+        nodes=_nodes(found["nodes"]),
+        idle_timeout_seconds=found["idle_timeout"].parsed,
+        max_flows=found["max_flows"].parsed,
+        admission_rate=found["admission_rate"].parsed,
+        admission_burst=found["admission_burst"].parsed,
+        admission_exempt=found["admission_exempt"].parsed,
+        admin_socket=found["admin"].parsed,
+        log_format=found["log_format"].parsed,
+        spp_insecure_public=found["spp_insecure_public"].parsed,
+    )
+
+
+def transceiver_settings(
+    flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> TransceiverSettings:
+    """The transceiver's settings from options, environment and files. Raises ConfigError with one sentence."""
+    environ = os.environ if environ is None else environ
+    found = resolve_all("transceiver", flags, config, environ)
+    _check_networks(found, "relays")
+    http, media = found["http"], found["media"]
+    if found["auth_token_file"].parsed is None and not text.is_loopback(http.parsed[0]):
+        raise ConfigError(
+            f"{http.origin}: {http.words[0]!r} is not a loopback address, so signaling needs a token",
+            hint="--auth-token-file FILE",
+        )
+    if ":" in media.parsed[0] and found["node_id"].parsed is None:
+        raise ConfigError(
+            f"{media.origin}: {media.words[0]!r} is IPv6, which does not fit into a ufrag",
+            hint="give this transceiver a --node-id, and the relays its address in --nodes ID=ADDR",
+        )
+    return TransceiverSettings(
+        http=http.parsed,
+        media=media.parsed,
+        ingresses=found["ingress"].parsed,
+        node=found["node"].parsed,
+        relays=found["relays"].parsed,
+        key_file=_key_file(found["key_file"]),
+        node_id=found["node_id"].parsed,
+        cluster=found["cluster"].parsed,
+        auth_token_file=found["auth_token_file"].parsed,
+        backend=found["backend"].parsed,
+        max_sessions=found["max_sessions"].parsed,
+        max_session_seconds=found["max_session_duration"].parsed,
+        direct=found["direct"].parsed,
+        admin_socket=found["admin"].parsed,
+        log_format=found["log_format"].parsed,
+        cors_origins=found["cors_origin"].parsed,
+        spp_insecure_public=found["spp_insecure_public"].parsed,
+    )
+
+
+def find_key_file(flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """The key file that a service with these options would read. Raises ConfigError if none is named."""
+    environ = os.environ if environ is None else environ
+    value = resolve(None, KEY_FILE, flags, load_files(config, environ), environ)
+    return _key_file(_credential(value, environ))
+
+
+def resolve_all(program: str, flags: Flags, config: Path | None, environ: Mapping[str, str]) -> dict[str, Value]:
+    """Every setting of a service, and where each came from. Raises ConfigError if one is wrong by itself."""
+    files = load_files(config, environ)
+    found = {setting.name: resolve(program, setting, flags, files, environ) for setting in PROGRAMS[program]}
+    found["key_file"] = _credential(found["key_file"], environ)
+    socket = "relay.sock"
+    if program == "transceiver":
+        found["node"] = _or(found["node"], os.uname().nodename)
+        socket = f"transceiver-{found['node'].parsed}.sock"
+    found["admin"] = _or(found["admin"], runtime_directory(environ) / socket)
+    return found
+
+
+def _or(value: Value, default: Path | str) -> Value:
+    """The value, or a default that depends on the machine."""
+    return Value(default, (str(default),), "default") if value.origin == "default" else value
+
+
+def _credential(value: Value, environ: Mapping[str, str]) -> Value:
+    if value.origin == "default" and environ.get("CREDENTIALS_DIRECTORY"):
+        path = Path(environ["CREDENTIALS_DIRECTORY"], "keys.toml")
+        return Value(path, (str(path),), "CREDENTIALS_DIRECTORY")
+    return value
+
+
+def _check_networks(found: Mapping[str, Value], *names: str) -> None:
+    if found["spp_insecure_public"].parsed:
+        return
+    for name in names:
+        for network in found[name].parsed:
+            if not text.is_internal(network):
+                raise ConfigError(
+                    f"{found[name].origin}: {network!r} is outside the private, loopback, link-local and unique local"
+                    " ranges, and SPP is neither encrypted nor authenticated",
+                    hint="use the addresses inside a WireGuard or IPsec tunnel, or --spp-insecure-public",
+                )
+
+
+def _pair(public: Value, internal: Value) -> tuple[tuple[Address, Address], ...]:
+    if not public.parsed:
+        raise ConfigError(f"{public.origin}: expected at least one address")
+    if len(public.parsed) != len(internal.parsed):
+        raise ConfigError(
+            f"{len(public.parsed)} public addresses ({public.origin}) and {len(internal.parsed)} internal ones"
+            f" ({internal.origin}), expected one --internal for each --listen, in the same order"
+        )
+    if len(public.parsed) > 16:
+        raise ConfigError(f"{public.origin}: {len(public.parsed)} addresses, expected at most 16")
+    _check_distinct(public, internal)
+    return tuple(zip(public.parsed, internal.parsed, strict=True))
+
+
+def _check_distinct(public: Value, internal: Value) -> None:
+    seen: dict[Any, str] = {}
+    for value in (public, internal):
+        for where, word in zip(value.parsed, value.words, strict=True):
+            if where[1] and where in seen:
+                raise ConfigError(f"{value.origin}: {word!r} is given twice")
+            seen[where] = word
+    ports: dict[int, str] = {}
+    for (_, port), word in zip(internal.parsed, internal.words, strict=True):
+        if port and port in ports:
+            raise ConfigError(
+                f"{internal.origin}: {word!r} has the same port as {ports[port]!r}, expected another one:"
+                " the internal port is the ingress id"
+            )
+        ports[port] = word
+    for (ip, port), word in zip(public.parsed, public.words, strict=True):
+        if text.is_wildcard(ip) and port in ports and port:
+            raise ConfigError(f"{public.origin}: {word!r} covers the internal address {ports[port]!r}")
+
+
+def _nodes(value: Value) -> Mapping[int, Address]:
+    nodes: dict[int, Address] = {}
+    for node, where in value.parsed:
+        if nodes.setdefault(node, where) != where:
+            raise ConfigError(f"{value.origin}: node {node} is given twice")
+    return nodes
+
+
+def _key_file(value: Value) -> Path:
+    if isinstance(value.parsed, Path):
+        return value.parsed
+    raise ConfigError(
+        "no key file is configured",
+        hint="make one with 'rtcrelay keys generate -o keys.toml', then name it: --key-file keys.toml",
+    )

@@ -1,0 +1,101 @@
+"""The frozen settings of each service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from rtcrelay.config.text import Address
+
+LogFormat: TypeAlias = Literal["auto", "text", "json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """What `rtcrelay serve relay` runs with."""
+
+    listeners: tuple[tuple[Address, Address], ...]
+    """(public, internal) UDP addresses; the internal port is the ingress id."""
+    key_file: Path
+    """The key ring."""
+    transceivers: tuple[str, ...]
+    """Networks with or without ports, as `_dataplane.Policy` takes them."""
+    workers: int = 1
+    """Packet threads."""
+    cluster: int = 0
+    """The cluster whose sessions are routed here."""
+    peers: tuple[str, ...] = ()
+    """Networks of other relays' internal addresses."""
+    nodes: Mapping[int, Address] | None = None
+    """Node ids and where they lead."""
+    idle_timeout_seconds: float = 60.0
+    """After this time without packets a path is forgotten."""
+    max_flows: int = 262_144
+    """Paths in the table at most."""
+    admission_rate: int = 200
+    """New paths per second from one source."""
+    admission_burst: int = 1000
+    """New paths at once from one source."""
+    admission_exempt: tuple[str, ...] = ()
+    """Networks of sources without that limit."""
+    admin_socket: Path | None = None
+    """Unix socket of the admin interface."""
+    log_format: LogFormat = "auto"
+    """How log lines look."""
+    spp_insecure_public: bool = False
+    """Whether SPP may go to networks outside the private ranges."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every IP address and network that the relay listens on or sends to."""
+        sockets = [ip for pair in self.listeners for ip, _ in pair]
+        nodes = [ip for ip, _ in (self.nodes or {}).values()]
+        return (*sockets, *self.transceivers, *self.peers, *nodes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransceiverSettings:
+    """What `rtcrelay serve transceiver` runs with."""
+
+    http: Address
+    """TCP address of signaling."""
+    media: Address
+    """UDP address of the shared socket, never a wildcard."""
+    ingresses: tuple[Address, ...]
+    """Public addresses of relays, told to clients as host candidates."""
+    node: str
+    """Name in logs, status and socket names."""
+    relays: tuple[str, ...]
+    """Networks of the relays' internal addresses."""
+    key_file: Path
+    """The key ring."""
+    node_id: int | None = None
+    """The node id for ufrags; never None if ``media`` is IPv6."""
+    cluster: int = 0
+    """The cluster that owns the sessions."""
+    auth_token_file: Path | None = None
+    """File with the Bearer token; None only if ``http`` is a loopback address."""
+    backend: str = "echo"
+    """What answers the caller."""
+    max_sessions: int = 500
+    """Sessions at once."""
+    max_session_seconds: float = 7200.0
+    """A session ends after this time."""
+    direct: Address | None = None
+    """UDP address for media without a relay."""
+    admin_socket: Path | None = None
+    """Unix socket of the admin interface."""
+    log_format: LogFormat = "auto"
+    """How log lines look."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins that may use signaling."""
+    spp_insecure_public: bool = False
+    """Whether SPP may go to networks outside the private ranges."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every IP address and network that the transceiver listens on, names or takes packets from."""
+        direct = (self.direct,) if self.direct else ()
+        return (*(ip for ip, _ in (self.http, self.media, *self.ingresses, *direct)), *self.relays)

@@ -1,0 +1,40 @@
+"""The settings in effect, written as a configuration file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from rtcrelay.config import text
+from rtcrelay.config.options import PROGRAMS
+from rtcrelay.config.rules import Flags, resolve_all
+from rtcrelay.config.sources import Value
+
+
+def show(program: str, flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """The effective settings of a service as a configuration file that says where each came from. No secrets."""
+    environ = os.environ if environ is None else environ
+    found = resolve_all(program, flags, config, environ)
+    above = [_toml_line(s.name, found[s.name], s.many) for s in PROGRAMS[program] if s.shared and s.name != "nodes"]
+    table = [_toml_line(s.name, found[s.name], s.many) for s in PROGRAMS[program] if not s.shared]
+    nodes = found["nodes"].parsed if "nodes" in found else ()
+    lines = [*above, "", f"[{program}]", *table]
+    if nodes:
+        lines += ["", "[nodes]", *(f'{node} = "{text.format_address(where)}"' for node, where in nodes)]
+    return "\n".join(lines)
+
+
+def _toml_line(name: str, value: Value, many: bool) -> str:
+    if value.parsed is None:
+        return f"# {name} is not set"
+    words = [_toml_word(word) for word in value.words]
+    written = f"[{', '.join(words)}]" if many else words[0]
+    return f"{name} = {written}  # {value.origin}"
+
+
+def _toml_word(word: str) -> str:
+    if word in ("true", "false") or (word.isascii() and word.isdigit() and (word == "0" or word[0] != "0")):
+        return word
+    escaped = "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08X}" for c in word)
+    return f'"{escaped}"'

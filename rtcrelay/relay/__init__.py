@@ -1,0 +1,1 @@
+"""The relay's control plane: life cycle, key and network reload, admin interface. No packet passes through it."""

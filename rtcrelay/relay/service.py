@@ -1,0 +1,101 @@
+"""``rtcrelay serve relay``: forward first, then load everything that is slow.
+
+The order is the point: keys, admin socket, data plane, readiness to forward; only then asyncio and aiohttp, whose
+import takes longer than all before it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+from collections.abc import Callable
+
+import rtcrelay
+from rtcrelay._dataplane import Relay
+from rtcrelay.config import RelaySettings
+from rtcrelay.config.text import format_address
+from rtcrelay.daemon import AdminSocket, sd_notify
+from rtcrelay.errors import BackendError, ExitStatus
+from rtcrelay.keys import KeyFile
+from rtcrelay.relay.policy import load_policy, relay_config
+
+log = logging.getLogger("rtcrelay.relay")
+
+HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def check(settings: RelaySettings) -> str:
+    """Does everything that `run` does before it binds; returns one line about what would run. Raises ConfigError."""
+    key_file, policy = load_policy(settings)
+    relay_config(settings, policy)
+    pairs = ", ".join(f"{format_address(public)} to {format_address(inner)}" for public, inner in settings.listeners)
+    keys = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in key_file.keys)
+    return f"configuration is sound: {pairs}; cluster {settings.cluster}; keys {keys}"
+
+
+def run(settings: RelaySettings, reread: Callable[[], RelaySettings] | None = None) -> ExitStatus:
+    """Runs a relay until SIGTERM or SIGINT.
+
+    ``reread`` gives the settings anew on SIGHUP; without it, only the key file is read again. Raises ConfigError
+    before anything is bound, and BackendError if an address or the admin socket cannot be had.
+    """
+    # Until the control plane handles them, signals wait. The workers inherit the mask, so that the kernel never
+    # picks one of them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+    try:
+        key_file, policy = load_policy(settings)
+        relay = Relay(relay_config(settings, policy))
+        with AdminSocket(settings.admin_socket) as admin_socket:
+            start(relay)
+            try:
+                _announce(relay, settings, key_file)
+                from rtcrelay.relay.control import Control
+
+                return Control(relay, settings, key_file, reread or (lambda: settings)).run(admin_socket)
+            finally:
+                relay.stop()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+
+
+def start(relay: Relay) -> None:
+    """Starts a relay's workers and logs the data plane's warnings. Raises BackendError."""
+    try:
+        warnings = relay.start()
+    except OSError as error:
+        raise bind_error(error) from error
+    for warning in warnings:
+        log.warning("%s", warning)
+
+
+def bind_error(error: OSError) -> BackendError:
+    """What an operator is told when an address, ``error.filename``, cannot be bound."""
+    where = str(error.filename)
+    port = where.rpartition(":")[2]
+    reason = (error.strerror or str(error)).lower()
+    status, hint = ExitStatus.OS, None
+    if error.errno in (errno.EACCES, errno.EPERM):
+        status = ExitStatus.PERMISSION
+        hint = "ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+    elif error.errno == errno.EADDRINUSE:
+        hint = f"ss -ulpn sport = :{port}"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        hint = "'ip address' lists the addresses of this machine"
+    return BackendError(f"cannot bind {where}: {reason}", hint=hint, status=status)
+
+
+def _announce(relay: Relay, settings: RelaySettings, key_file: KeyFile) -> None:
+    sd_notify("STATUS=forwarding")
+    for public, internal in relay.listeners():
+        log.info("forwarding from %s, internal address %s", format_address(public), format_address(internal))
+    keys = ", ".join(f"{number} ({fingerprint})" for number, fingerprint in key_file.fingerprints())
+    log.info(
+        "rtcrelay %s, relay of cluster %d, workers %d, keys %s; transceivers %s; peers %s",
+        rtcrelay.__version__,
+        settings.cluster,
+        settings.workers,
+        keys,
+        " ".join(settings.transceivers) or "none",
+        " ".join(settings.peers) or "none",
+    )

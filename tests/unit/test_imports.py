@@ -1,0 +1,101 @@
+"""Imports go one way, and each heavy or foreign library has one door.
+
+The layers, from the top: ``cli``; ``relay``, ``transceiver``, ``client``, ``signaling``, ``debug``; ``rtc``; then what
+all may use. A module imports from its own layer's package and from below, never from above or beside.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rtcrelay
+
+PACKAGE = Path(rtcrelay.__file__).parent
+BASE = {"errors", "_dataplane", "config", "daemon", "keys", "__init__"}
+MIDDLE = {"relay", "transceiver", "client", "signaling", "debug"}
+
+ALLOWED = {
+    **dict.fromkeys(BASE, BASE),
+    "errors": {"__init__"},
+    "config": {"errors", "daemon", "__init__"},
+    "daemon": {"errors", "__init__"},
+    "keys": BASE - {"keys"},
+    "rtc": BASE,
+    **{name: BASE | {"rtc"} for name in MIDDLE},
+    "cli": BASE | MIDDLE | {"rtc"},
+    "__main__": {"cli"},
+}
+
+# Library, and where it may be imported. Typer needs 50 ms, rich, aiortc and scapy hundreds; scapy is GPL besides.
+DOORS = {
+    "typer": ("cli/",),
+    "rich": ("cli/render.py",),
+    "aiortc": ("rtc/",),
+    "scapy": ("debug/",),
+    "redis": ("relay/route_store.py",),
+    "pydantic": (),
+    "click": (),
+}
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "dataplane" not in path.relative_to(PACKAGE).parts[:1])
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, absolute module name) of every import of a file, also inside functions and under TYPE_CHECKING."""
+    package = ["rtcrelay", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield node.lineno, module
+            if module == "rtcrelay":
+                yield from ((node.lineno, f"rtcrelay.{alias.name}") for alias in node.names)
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_from_its_own_part_and_from_below(path: Path) -> None:
+    part = part_of(path)
+    allowed = ALLOWED[part] | {part}
+    for line, module in imports(path):
+        top, _, rest = module.partition(".")
+        if top == "rtcrelay" and rest:
+            target = rest.partition(".")[0]
+            known = (PACKAGE / target).exists() or (PACKAGE / f"{target}.py").exists() or target == "_dataplane"
+            if known:  # else a name such as __version__
+                assert target in allowed, f"{name_of(path)}:{line} imports {module}: {part} may not"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_library_is_imported_only_at_its_door(path: Path) -> None:
+    for line, module in imports(path):
+        doors = DOORS.get(module.partition(".")[0])
+        if doors is not None:
+            assert name_of(path).startswith(doors), f"{name_of(path)}:{line} imports {module}, whose place is {doors}"
+
+
+def test_one_module_for_tables_imports_rich() -> None:
+    users = [name_of(path) for path in MODULES if any(m.partition(".")[0] == "rich" for _, m in imports(path))]
+    assert users == ["cli/render.py"]
+
+
+def test_what_every_start_imports_needs_none_of_the_slow_libraries() -> None:
+    slow = {"aiohttp", "aiortc", "asyncio", "av", "cryptography", "msgspec", "redis", "rich", "scapy", "uvloop"}
+    for part in ("config", "daemon.py", "keys.py", "errors.py", "relay/service.py", "relay/policy.py", "cli/app.py"):
+        path = PACKAGE / part
+        for file in path.rglob("*.py") if path.is_dir() else [path]:
+            used = {module.partition(".")[0] for _, module in imports(file)}
+            assert not used & slow, f"{name_of(file)} imports {used & slow}"
