@@ -1,0 +1,177 @@
+"""``rtcrelay demo``: the proof of the whole path, told to a person or to a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtcrelay.cli.app import new_group
+from rtcrelay.cli.options import Common, leaf, parsed
+from rtcrelay.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from rtcrelay.client.demo.site import Site
+    from rtcrelay.client.demo.steps import Step
+
+app = new_group()
+
+_SECONDS = typer.Option(
+    "--seconds", metavar="N", help="Seconds of speech, half of them after the relay's crash, 2 to 3600. [default: 10]"
+)
+_SERVE = typer.Option("--serve", help="Start the processes, say how to call them from a browser, and keep them.")
+_JSON = typer.Option("--json", help="One JSON object instead of the table.")
+
+_WIDTHS = (24, 15, 15, 20)
+"""Columns of the table: together 80 with the gaps."""
+
+
+@leaf(
+    app,
+    "demo",
+    examples="""
+    rtcrelay demo
+    rtcrelay demo --seconds 60 --json
+    rtcrelay demo --serve""",
+)
+def demo(
+    common: Common,
+    seconds: Annotated[str, _SECONDS] = "10",
+    serve: Annotated[bool, _SERVE] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> ExitStatus:
+    """Prove the whole path on this machine: two calls through a relay, and its recovery.
+
+    Starts a relay and two transceivers on loopback, calls each of them through the relay's one address, kills the
+    relay in mid-call and starts it again. Each step is checked against the counters of the process concerned: if one
+    is wrong, the demo ends with 1 and says what was expected and what was seen.
+    """
+    length = parsed("--seconds", seconds, _seconds)
+    from rtcrelay.client.demo.run import run_demo, serve_demo
+
+    if serve:
+        serve_demo(_Program(length) if as_json else _Person(common.verbosity))
+        return ExitStatus.OK
+    if as_json:
+        program = _Program(length)
+        passed = run_demo(program, seconds=length)
+        program.finish(passed)
+    else:
+        person = _Person(common.verbosity)
+        passed = run_demo(person, seconds=length)
+        person.finish(passed)
+    return ExitStatus.OK if passed else ExitStatus.PROBLEM
+
+
+def _seconds(text: str) -> float:
+    from rtcrelay.config.text import whole_number
+
+    return float(whole_number(2, 3600)(text))
+
+
+class _Program:
+    """One JSON object at the end."""
+
+    def __init__(self, seconds: float) -> None:
+        self._result: dict[str, Any] = {"kind": "demo", "v": 1, "passed": False, "seconds": seconds}
+        self._steps: list[dict[str, object]] = []
+        self._began = time.monotonic()
+
+    def on_site(self, site: Site) -> None:
+        self._result |= _addresses(site)
+
+    def on_begin(self, title: str) -> None:
+        pass
+
+    def on_step(self, step: Step) -> None:
+        self._steps.append(step.as_dict())
+
+    def on_serving(self, site: Site) -> None:
+        print(json.dumps({"kind": "demo_site", "v": 1, **_addresses(site)}), flush=True)
+
+    def finish(self, passed: bool) -> None:
+        self._result |= {"passed": passed, "elapsed_s": round(time.monotonic() - self._began, 3), "steps": self._steps}
+        print(json.dumps(self._result, indent=2))
+
+
+class _Person:
+    """A table that grows line by line; on a terminal, the step under way stands below it."""
+
+    def __init__(self, verbosity: int) -> None:
+        self._quiet = verbosity < 0
+        self._is_live = not self._quiet and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._began = time.monotonic()
+        self._failed: Step | None = None
+        self._count = 0
+
+    def on_site(self, site: Site) -> None:
+        names = [node.name for node in site.transceivers]
+        self._say(f"Two calls, one address: client -> relay {_text(site.relay.vip)} -> transceiver a or b\n")
+        self._say(_line("STEP", *(f"CALL TO {name}" for name in names), "COUNTED BY"))
+
+    def on_begin(self, title: str) -> None:
+        if self._is_live:
+            print(f"... {title}", end="", flush=True)
+
+    def on_step(self, step: Step) -> None:
+        if self._is_live:
+            print("\r\x1b[K", end="")
+        self._count += 1
+        if not step.passed:
+            self._failed = step
+            return
+        for row in step.rows:
+            self._say(_line(row.title, *row.values, *[""] * (2 - len(row.values)), row.proof))
+
+    def on_serving(self, site: Site) -> None:
+        self._say(f"A relay at {_text(site.relay.vip)} (UDP), and behind it:")
+        for node in site.transceivers:
+            self._say(f"  transceiver {node.name}: open {node.page} in a browser on this machine and press Call")
+        self._say(f"\nKeys, logs and admin sockets: {site.directory}")
+        self._say(f"  curl --unix-socket {site.relay.admin.socket} http://relay/v1/flows")
+        self._say("Ctrl-C ends everything.")
+
+    def finish(self, passed: bool) -> None:
+        if passed:
+            self._say(f"\nAll {self._count} steps passed in {time.monotonic() - self._began:.1f} s.")
+        elif self._failed is not None:
+            print(
+                f"rtcrelay: error: the demo failed at step {self._failed.name} ({self._failed.title}): "
+                f"{self._failed.problem}",
+                file=sys.stderr,
+            )
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            print(line, flush=True)
+
+
+def _line(*cells: str) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
+
+
+def _text(address: tuple[str, int]) -> str:
+    from rtcrelay.config.text import format_address
+
+    return format_address(address)
+
+
+def _addresses(site: Site) -> dict[str, object]:
+    return {
+        "vip": _text(site.relay.vip),
+        "relay_admin": str(site.relay.admin.socket),
+        "transceivers": [
+            {
+                "node": node.name,
+                "media": _text(node.media),
+                "whip_url": node.url,
+                "page_url": node.page,
+                "admin": str(node.admin.socket),
+            }
+            for node in site.transceivers
+        ],
+    }

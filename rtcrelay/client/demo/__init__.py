@@ -1,0 +1,1 @@
+"""`rtcrelay demo`: a real relay, two real transceivers, two calls, one crash, each step proved."""

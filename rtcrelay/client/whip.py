@@ -1,0 +1,91 @@
+"""Signaling as a client sees it: WHIP's POST and DELETE (RFC 9725), one shot each.
+
+The answer may be large or never come, and the server may be anybody's: sizes and times are bounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import urljoin
+
+import aiohttp
+
+from rtcrelay.errors import BackendError, ExitStatus, PeerError
+
+ANSWER_LIMIT_BYTES = 65_536
+"""Larger answers are refused; chosen, an answer of ours has about 1 kB."""
+_HINTS = MappingProxyType(
+    {
+        401: "give the server's token with a token file",
+        403: "give the server's token with a token file",
+        404: "is the path right? rtcrelay's is /whip",
+        503: "the server is full or draining: try again later",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server answered."""
+
+    sdp: str
+    """The SDP answer."""
+    session_url: str | None
+    """Where DELETE ends the session; None if the server named none."""
+    node: str | None
+    """Who answered, if the server says so (`X-Rtcrelay-Node`)."""
+
+
+async def post_offer(
+    http: aiohttp.ClientSession, url: str, offer: str, *, token: str | None = None, timeout_seconds: float = 10.0
+) -> Answer:
+    """Sends the offer. PeerError on any answer but 201, BackendError if there is no server."""
+    headers = {"Content-Type": "application/sdp", **_bearer(token)}
+    limit = aiohttp.ClientTimeout(total=timeout_seconds)
+    try:
+        async with http.post(url, data=offer.encode(), headers=headers, timeout=limit) as response:
+            body = await response.content.read(ANSWER_LIMIT_BYTES + 1)
+            while len(body) <= ANSWER_LIMIT_BYTES and (more := await response.content.read(ANSWER_LIMIT_BYTES)):
+                body += more
+            return _read_answer(response, body)
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _unreachable(url, error, timeout_seconds) from error
+
+
+async def delete_session(
+    http: aiohttp.ClientSession, url: str, *, token: str | None = None, timeout_seconds: float = 5.0
+) -> int:
+    """Ends the session and returns the HTTP status. BackendError if there is no server."""
+    limit = aiohttp.ClientTimeout(total=timeout_seconds)
+    try:
+        async with http.delete(url, headers=_bearer(token), timeout=limit) as response:
+            return response.status
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _unreachable(url, error, timeout_seconds) from error
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _read_answer(response: aiohttp.ClientResponse, body: bytes) -> Answer:
+    if response.status != 201:
+        raise PeerError(
+            f"{response.url} answered {response.status} {response.reason} to the offer, expected 201",
+            hint=_HINTS.get(response.status),
+        )
+    if len(body) > ANSWER_LIMIT_BYTES:
+        raise PeerError(f"{response.url} answered with more than {ANSWER_LIMIT_BYTES} bytes")
+    location = response.headers.get("Location")
+    return Answer(
+        sdp=body.decode("utf-8", "replace"),
+        session_url=urljoin(str(response.url), location) if location else None,
+        node=response.headers.get("X-Rtcrelay-Node"),
+    )
+
+
+def _unreachable(url: str, error: Exception, timeout_seconds: float) -> BackendError:
+    if isinstance(error, TimeoutError):
+        return BackendError(f"{url} did not answer within {timeout_seconds:g} seconds", status=ExitStatus.UNAVAILABLE)
+    return BackendError(f"cannot reach {url}: {error}", status=ExitStatus.UNAVAILABLE)
