@@ -1,0 +1,143 @@
+"""Whose packet is this? The tables of one process: ufrag to session, path to sessions.
+
+No socket and no clock. Laws: a stranger's packet adds nothing to any table; each session of a path gets the
+packets that its own cryptography accepts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rtcrelay._dataplane import classify, read_stun
+from rtcrelay.rtc import stun
+from rtcrelay.transceiver.counters import Counters, Drop
+from rtcrelay.transceiver.paths import Arrival, PathKey
+from rtcrelay.transceiver.probes import ProbeResponder
+from rtcrelay.transceiver.session import Session
+
+MAX_SESSIONS_PER_PATH: Final = 8
+"""Sessions of one path at once: reused ports and shared addresses have two for a while; more is an attack."""
+
+
+class Router:
+    """Brings each packet to the session it belongs to."""
+
+    def __init__(self, counters: Counters, probes: ProbeResponder) -> None:
+        self._counters, self._probes = counters, probes
+        self._by_ufrag: dict[bytes, Session] = {}
+        self._by_path: dict[PathKey, list[Session]] = {}
+
+    def add(self, session: Session) -> None:
+        """Takes in a new session, by its ufrag."""
+        self._by_ufrag[session.ice.ufrag.encode()] = session
+
+    def remove(self, session: Session) -> None:
+        """Forgets a session and its paths."""
+        self._by_ufrag.pop(session.ice.ufrag.encode(), None)
+        for key in session.link.paths.all_keys():
+            self.remove_path(session, key)
+
+    def remove_path(self, session: Session, key: PathKey) -> None:
+        """Forgets that a session has this path."""
+        sessions = self._by_path.get(key)
+        if sessions is not None and session in sessions:
+            sessions.remove(session)
+            if not sessions:
+                del self._by_path[key]
+
+    def knows_ufrag(self, ufrag: str) -> bool:
+        """Whether a live session has this ufrag."""
+        return ufrag.encode() in self._by_ufrag
+
+    def knows_path(self, key: PathKey) -> bool:
+        """Whether a session had a valid check on this path."""
+        return key in self._by_path
+
+    @property
+    def path_count(self) -> int:
+        """Paths in the table."""
+        return len(self._by_path)
+
+    def handle_payload(self, arrival: Arrival, payload: bytes, now: float) -> None:
+        """One payload from the network, whatever it is."""
+        reason = self._route(arrival, payload, now)
+        if reason is not None:
+            self._counters.drops[reason] += 1
+
+    def _route(self, arrival: Arrival, payload: bytes, now: float) -> Drop | None:
+        kind = classify(payload)
+        if kind is None:
+            return Drop.NOT_WEBRTC
+        if kind == "stun":
+            return self._route_stun(arrival, payload, now)
+        sessions = self._by_path.get(arrival.key)
+        if sessions is None:
+            return Drop.UNKNOWN_PATH
+        if kind == "dtls":
+            return _offer_dtls(sessions, arrival, payload, now)
+        return _offer_media(sessions, arrival, payload, now)
+
+    def _route_stun(self, arrival: Arrival, payload: bytes, now: float) -> Drop | None:
+        message = read_stun(payload)
+        if message is None:
+            return Drop.STUN_MALFORMED
+        if message.kind == stun.BINDING_SUCCESS:
+            sessions = self._by_path.get(arrival.key, ())
+            taken = any(session.handle_response(arrival, payload, message, now) for session in sessions)
+            return None if taken else Drop.STUN_NOT_A_REQUEST
+        if message.kind != stun.BINDING_REQUEST:
+            return Drop.STUN_NOT_A_REQUEST
+        username = stun.split_username(message)
+        if username is None:
+            return Drop.STUN_NO_USERNAME
+        if stun.fingerprint_is_wrong(payload, message):
+            return Drop.WRONG_FINGERPRINT
+        session = self._by_ufrag.get(username[0])
+        if session is None:
+            return self._probes.handle_request(arrival, username[0], payload, message, now)
+        if not session.handle_check(arrival, payload, message, now):
+            return Drop.WRONG_INTEGRITY
+        return self._claim(session, arrival.key)
+
+    def _claim(self, session: Session, key: PathKey) -> Drop | None:
+        """Notes that a valid check of the session came on the path."""
+        sessions = self._by_path.get(key)
+        if sessions is None:
+            if session.link.paths.find(key) is not None:  # a repeated check adds no path
+                self._by_path[key] = [session]
+        elif session not in sessions and session.link.paths.find(key) is not None:
+            if len(sessions) >= MAX_SESSIONS_PER_PATH and not _make_room(sessions, key):
+                return Drop.PATHS_FULL
+            sessions.append(session)
+        return None
+
+
+def _make_room(sessions: list[Session], key: PathKey) -> bool:
+    """Removes the session that is longest silent among those whose keys never proved anything on the path."""
+    silent = []
+    for session in sessions:
+        path = session.link.paths.find(key)
+        if path is None or path.authenticated_at is None:
+            silent.append((path.last_heard_at if path else 0.0, session))
+    if not silent:
+        return False
+    sessions.remove(min(silent, key=lambda entry: entry[0])[1])
+    return True
+
+
+def _offer_dtls(sessions: list[Session], arrival: Arrival, payload: bytes, now: float) -> Drop | None:
+    """Handshakes are in the clear: every session of the path sees them, and its own state says what is its own."""
+    reason: Drop | None = Drop.UNKNOWN_PATH
+    for session in tuple(sessions):
+        answer = session.handle_dtls(arrival, payload, now)
+        reason = reason and answer
+    return reason
+
+
+def _offer_media(sessions: list[Session], arrival: Arrival, payload: bytes, now: float) -> Drop | None:
+    reason: Drop | None = Drop.UNKNOWN_PATH
+    for session in tuple(sessions):
+        reason = session.handle_media(arrival, payload, now)
+        if reason is None:
+            return None
+    return reason

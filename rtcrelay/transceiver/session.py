@@ -1,0 +1,320 @@
+"""What is one call, from its offer to its end? DTLS, SRTP, data channels and backend of one client.
+
+No socket and no task: packets and ``now`` in, packets out through the host. Laws: only what authenticates moves
+or prolongs anything; nothing from the network raises.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rtcrelay.rtc.dtls import Dtls, DtlsEnd, DtlsIdentity, DtlsState
+from rtcrelay.rtc.offer_answer import IceCredentials, Offer
+from rtcrelay.rtc.rtp import is_rtcp, read_rtp
+from rtcrelay.rtc.sctp import DataChannels
+from rtcrelay.rtc.srtp import Srtp
+from rtcrelay.transceiver.audio import AudioIn, AudioOut, OpusPacket
+from rtcrelay.transceiver.backends import BackendFactory, Message
+from rtcrelay.transceiver.counters import Count, Counters, Drop, End
+from rtcrelay.transceiver.link import SILENCE_SECONDS, Link, Sender
+from rtcrelay.transceiver.milestones import Milestones
+from rtcrelay.transceiver.paths import Arrival, CheckKind, Path, PathKey
+
+if TYPE_CHECKING:
+    from rtcrelay._dataplane import StunMessage
+
+log = logging.getLogger("rtcrelay.transceiver")
+
+_ENDS: Final = {
+    DtlsEnd.CLOSE_NOTIFY: End.CLOSE_NOTIFY,
+    DtlsEnd.ALERT: End.ALERT,
+    DtlsEnd.VERSION: End.DTLS_VERSION,
+    DtlsEnd.FINGERPRINT: End.DTLS_FINGERPRINT,
+}
+
+
+class Host(Sender, Protocol):
+    """What a session needs of its process."""
+
+    @property
+    def counters(self) -> Counters:
+        """The process's counters."""
+
+    @property
+    def identity(self) -> DtlsIdentity:
+        """The process's certificate."""
+
+    @property
+    def make_backend(self) -> BackendFactory:
+        """Makes the other end of each session."""
+
+    @property
+    def max_session_seconds(self) -> float:
+        """A session ends after this time."""
+
+    def now(self) -> float:
+        """Seconds on the clock that every ``now`` here is on."""
+
+    def rearm(self, session: Session) -> None:
+        """Looks at the session's `poll_timeout` again: it may be sooner than before."""
+
+    def forget_path(self, session: Session, key: PathKey) -> None:
+        """The session has this path no longer."""
+
+    def forget(self, session: Session) -> None:
+        """The session is over."""
+
+
+class Session:
+    """One call. It is in the host's tables until it calls `Host.forget`, exactly once."""
+
+    def __init__(self, host: Host, ice: IceCredentials, offer: Offer, now: float) -> None:
+        self.id = secrets.token_hex(8)
+        """For logs and the admin interface; no secret."""
+        self.ice = ice
+        """Ours."""
+        self.ssrc = secrets.randbits(32)
+        """Of the audio we send."""
+        self.end: End | None = None
+        """Why it ended; None while it lives."""
+        self.marks = Milestones(now)
+        self.link = Link(host, host.counters, ice, offer.ice, now)
+        self.dtls = Dtls(host.identity, offer.dtls_role, offer.fingerprints)
+        self.channels: DataChannels | None = None
+        """None until DTLS is complete, and if the offer had no data channel."""
+        self.audio_in = AudioIn()
+        self.audio_out = AudioOut(offer.audio, self.ssrc) if offer.audio is not None else None
+        self._host, self._counters, self._offer = host, host.counters, offer
+        self._backend = host.make_backend(self)
+
+    # -- packets
+
+    def handle_check(self, arrival: Arrival, datagram: bytes, message: StunMessage, now: float) -> bool:
+        """A binding request with this session's ufrag. False if its integrity is wrong: nothing happened then."""
+        paths = self.link.paths
+        kind = self.link.handle_check(arrival, datagram, message, connected=self.is_connected, now=now)
+        if kind is None:
+            return False
+        if kind is not CheckKind.REPEATED:
+            self.marks.reach("first_check", now)
+            if paths.forgotten is not None:
+                self._host.forget_path(self, paths.forgotten)
+            if kind is CheckKind.MOVED:
+                self._on_moved(now)
+            self._host.rearm(self)
+        return True
+
+    def handle_response(self, arrival: Arrival, datagram: bytes, message: StunMessage, now: float) -> bool:
+        """A STUN success response on one of our paths. True if it was ours."""
+        return self.link.handle_response(arrival.key, datagram, message, now)
+
+    def handle_dtls(self, arrival: Arrival, datagram: bytes, now: float) -> Drop | None:
+        """A DTLS datagram on one of our paths. None if it was ours, or may have been; else why not."""
+        path = self.link.paths.find(arrival.key)
+        if path is None:
+            return Drop.UNKNOWN_PATH
+        self.link.paths.handle_bytes(path, len(datagram))
+        before = self.dtls.state
+        proved = self.dtls.handle_datagram(datagram, now)
+        if proved:
+            self.link.handle_authenticated(path, arrival.reply, is_newest=False, connected=self.is_connected, now=now)
+        if self.dtls.state is not before:
+            self._on_dtls_state(path, now)
+        while (data := self.dtls.poll_data()) is not None:
+            if self.channels is not None:
+                self.channels.handle_data(data)
+        self._flush()
+        if before is not DtlsState.CONNECTED:
+            self._host.rearm(self)
+        return None if proved or before is not DtlsState.CONNECTED else Drop.NOT_AUTHENTIC
+
+    def handle_media(self, arrival: Arrival, packet: bytes, now: float) -> Drop | None:
+        """An SRTP or SRTCP packet on one of our paths. None if it was ours; else why not."""
+        path = self.link.paths.find(arrival.key)
+        if path is None:
+            return Drop.UNKNOWN_PATH
+        self.link.paths.handle_bytes(path, len(packet))
+        srtp = self.dtls.srtp
+        if srtp is None:
+            return Drop.NO_KEYS
+        if is_rtcp(packet):
+            return self._handle_rtcp(srtp, arrival, path, packet, now)
+        return self._handle_rtp(srtp, arrival, path, packet, now)
+
+    # -- time
+
+    def poll_timeout(self, now: float) -> float:
+        """When `handle_timeout` wants to be called, on the clock of ``now``."""
+        deadline = min(self.link.poll_timeout(now), self.marks.created + self._host.max_session_seconds)
+        channels = self.channels.poll_timeout() if self.channels is not None else None
+        for at in (self.dtls.poll_timeout(), channels):
+            if at is not None and at < deadline:
+                deadline = at
+        return deadline
+
+    def handle_timeout(self, now: float) -> None:
+        """Does what is due: flights sent again, validation, heartbeat, announce; or the end."""
+        if now - self.link.heard_at >= SILENCE_SECONDS:
+            self.close(End.SILENT, now)
+        elif now - self.marks.created >= self._host.max_session_seconds:
+            self.close(End.TOO_LONG, now)
+        else:
+            self.dtls.handle_timeout(now)
+            if self.dtls.state is DtlsState.CLOSED:
+                self._close_with_dtls(now)
+                return
+            if self.channels is not None:
+                self.channels.handle_timeout(now)
+            self._flush()
+            self.link.handle_timeout(now)
+
+    def close(self, end: End, now: float) -> None:
+        """Ends the session: tells the client over its data channels and by close_notify, as far as it listens."""
+        if self.end is not None:
+            return
+        self.end = end
+        self._counters.ends[end] += 1
+        if self.channels is not None:
+            for channel in self.channels.open_channels():
+                self.channels.send(channel, json.dumps({"type": "closing", "reason": end.name.lower()}))
+            self.channels.close()
+        self.dtls.close()
+        self._flush()
+        self._host.forget(self)
+        self.link.stop()
+        try:
+            self._backend.on_close()
+        except Exception:
+            log.exception("session %s: the backend raised while it was closed", self.id)
+        log.info("session %s ended: %s%s", self.id, end.name.lower(), self.dtls.detail and f" ({self.dtls.detail})")
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether DTLS is complete."""
+        return self.dtls.state is DtlsState.CONNECTED
+
+    # -- what the backend can do
+
+    def send_opus(self, payload: bytes, *, timestamp: int | None = None, marker: bool = False) -> bool:
+        """See `Call.send_opus`."""
+        srtp, audio = self.dtls.srtp, self.audio_out
+        if srtp is None or audio is None or not audio.may_send:
+            return False
+        now = self._host.now()
+        packet = srtp.protect(audio.write(payload, timestamp, marker))
+        if packet is None:
+            self._counters.drops[Drop.TOO_LONG_TO_SEND] += 1
+            return False
+        if self.link.send(packet, now) is None:
+            return False
+        if not audio.packets:
+            self.marks.reach("first_rtp_out", now)
+        self._counters.counts[Count.RTP_OUT] += 1
+        audio.packets += 1
+        audio.payload_bytes += len(payload)
+        return True
+
+    def send_message(self, channel: int, message: Message) -> bool:
+        """See `Call.send_message`."""
+        if self.channels is None or not self.channels.send(channel, message):
+            return False
+        self._counters.counts[Count.MESSAGES_OUT] += 1
+        return True
+
+    # -- media
+
+    def _handle_rtcp(self, srtp: Srtp, arrival: Arrival, path: Path, packet: bytes, now: float) -> Drop | None:
+        if srtp.unprotect_rtcp(packet) is None:
+            return Drop.NOT_AUTHENTIC
+        self._counters.counts[Count.RTCP_IN] += 1
+        self._on_authentic(arrival, path, self.audio_in.handle_rtcp(packet[4:8], srtp.rtcp_index(packet)), now)
+        return None
+
+    def _handle_rtp(self, srtp: Srtp, arrival: Arrival, path: Path, packet: bytes, now: float) -> Drop | None:
+        plain = srtp.unprotect(packet)
+        if plain is None:
+            return Drop.NOT_AUTHENTIC
+        rtp = read_rtp(plain)
+        if rtp is None:
+            self._counters.drops[Drop.RTP_MALFORMED] += 1
+            return None
+        sequence, is_newest = self.audio_in.handle_packet(rtp)
+        self._on_authentic(arrival, path, is_newest, now)
+        if self._offer.audio is None or rtp.payload_type != self._offer.audio.payload_type:
+            self._counters.drops[Drop.OTHER_PAYLOAD_TYPE] += 1
+            return None
+        if not self.audio_in.packets:
+            self.marks.reach("first_rtp_in", now)
+        self._counters.counts[Count.RTP_IN] += 1
+        self.audio_in.packets += 1
+        self.audio_in.payload_bytes += len(rtp.payload)
+        try:
+            self._backend.on_opus(OpusPacket(rtp.payload, sequence, rtp.timestamp, rtp.marker))
+        except Exception:
+            self._on_backend_failure()
+        return None
+
+    def _on_authentic(self, arrival: Arrival, path: Path, is_newest: bool, now: float) -> None:
+        moved = self.link.handle_authenticated(
+            path, arrival.reply, is_newest=is_newest, connected=self.is_connected, now=now
+        )
+        if moved:
+            self._on_moved(now)
+            self._host.rearm(self)
+
+    def _on_message(self, channel: int, label: str, message: Message) -> None:
+        self._counters.counts[Count.MESSAGES_IN] += 1
+        try:
+            self._backend.on_message(channel, label, message)
+        except Exception:
+            self._on_backend_failure()
+
+    def _on_backend_failure(self) -> None:
+        log.exception("session %s: the backend raised", self.id)
+        self.close(End.BACKEND_FAILED, self._host.now())
+
+    # -- transport
+
+    def _on_moved(self, now: float) -> None:
+        if self.dtls.state is DtlsState.NEW and self.dtls.role == "client":
+            self.dtls.handle_start(now)
+            self._flush()
+        elif self.dtls.srtp is not None:
+            self.link.validate_selected(now)
+
+    def _on_dtls_state(self, path: Path, now: float) -> None:
+        if self.dtls.srtp is not None:
+            self.link.paths.handle_handshake_proof(path)
+            self.marks.reach("keys", now)
+        if self.dtls.state is DtlsState.CONNECTED:
+            self.marks.reach("dtls", now)
+            self._counters.counts[Count.DTLS_CONNECTED] += 1
+            self.link.validate_selected(now)
+            self._start_channels(now)
+        elif self.dtls.state is DtlsState.CLOSED:
+            self._close_with_dtls(now)
+
+    def _close_with_dtls(self, now: float) -> None:
+        self.close(_ENDS.get(self.dtls.end or DtlsEnd.PROTOCOL, End.DTLS_FAILED), now)
+
+    def _start_channels(self, now: float) -> None:
+        if self._offer.data is None:
+            return
+        self.channels = DataChannels(
+            self.dtls,
+            self._offer.data,
+            on_transmit=self._flush,
+            on_message=self._on_message,
+            on_closed=lambda: self.close(End.SCTP_CLOSED, self._host.now()),
+        )
+        self.channels.handle_start(now)
+
+    def _flush(self) -> None:
+        handshaking, now = self.dtls.is_handshaking, self._host.now()
+        while (datagram := self.dtls.poll_transmit()) is not None:
+            path = self.link.send(datagram, now)
+            if handshaking and path is not None:
+                self.link.paths.handle_handshake_sent(path)

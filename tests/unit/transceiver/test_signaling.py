@@ -1,0 +1,265 @@
+"""Signaling over HTTP: statuses, headers, problem details, CORS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from rtcrelay.rtc.dtls import DtlsEnd
+from rtcrelay.rtc.offer_answer import IceCredentials, read_answer, write_offer
+from rtcrelay.rtc.sdp import MAX_BYTES
+from rtcrelay.transceiver.admin import make_admin_app
+from rtcrelay.transceiver.counters import Count, End
+from rtcrelay.transceiver.whip import make_app
+
+from .network import CALLER, Caller, Network
+
+TOKEN = "a-token-of-good-length"
+SDP = {"Content-Type": "application/sdp", "Authorization": f"Bearer {TOKEN}"}
+OFFER = write_offer(IceCredentials("caller", "callerpassword0123456789"), CALLER.fingerprint, ssrc=1)
+
+Http = TestClient[Any, Any]
+
+
+async def serving(network: Network, token: str | None = TOKEN, origins: tuple[str, ...] = ()) -> Http:
+    client = TestClient(TestServer(make_app(network.transceiver, token, origins)))
+    await client.start_server()
+    return client
+
+
+@pytest.fixture
+async def http(network: Network) -> AsyncIterator[Http]:
+    client = await serving(network)
+    yield client
+    await client.close()
+
+
+async def problem(response: Any, status: int) -> str:
+    """Asserts the status and the form of problem details; returns their detail."""
+    assert response.status == status
+    assert response.content_type == "application/problem+json"
+    body = await response.json()
+    assert (body["type"], body["status"]) == ("about:blank", status)
+    assert body["title"]
+    return str(body["detail"])
+
+
+async def test_an_offer_gets_an_answer_and_a_place(network: Network, http: Http) -> None:
+    response = await http.post("/whip", data=OFFER, headers=SDP)
+    assert response.status == 201
+    assert response.content_type == "application/sdp"
+    answer = read_answer(await response.text())
+    assert (answer.ice_lite, answer.dtls_role, answer.payload_type) == (True, "server", 111)
+    assert [(c.ip, c.port) for c in answer.candidates] == [("127.0.0.1", 3478), ("127.0.0.1", 7001)]
+    location = response.headers["Location"]
+    assert network.transceiver.find_session(location.removeprefix("/whip/")) is network.session
+    assert response.headers["ETag"].startswith('"')
+    assert response.headers["X-Rtcrelay-Node"] == "test"
+    assert network.count(Count.SESSIONS_CREATED) == 1
+
+
+async def test_delete_ends_the_session_and_tells_the_client(network: Network) -> None:
+    http = await serving(network)
+    call = Caller(network)
+    call.connect()
+    response = await http.delete(f"/whip/{call.accepted.resource}", headers=SDP)
+    assert response.status == 200
+    call.pump()
+    assert call.dtls.end is DtlsEnd.CLOSE_NOTIFY
+    assert network.transceiver.counters.ends[End.DELETED] == 1
+    again = await http.delete(f"/whip/{call.accepted.resource}", headers=SDP)
+    assert await problem(again, 404) == "there is no such session"
+    await http.close()
+
+
+async def test_the_secret_of_another_session_ends_nothing(network: Network, http: Http) -> None:
+    one, two = Caller(network).accepted.resource, Caller(network).accepted.resource
+    mixed = one.partition(".")[0] + "." + two.partition(".")[2]
+    await problem(await http.delete(f"/whip/{mixed}", headers=SDP), 404)
+    assert network.transceiver.session_count == 2
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xe9"],
+)
+async def test_without_the_token_nothing_is_done(network: Network, http: Http, authorization: str | None) -> None:
+    headers = {"Content-Type": "application/sdp"}
+    if authorization is not None:
+        headers["Authorization"] = authorization
+    for response in (
+        await http.post("/whip", data=OFFER, headers=headers),
+        await http.delete("/whip/x.y", headers=headers),
+    ):
+        assert "Bearer token" in await problem(response, 401)
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert network.transceiver.session_count == 0
+
+
+async def test_without_a_token_file_anybody_may_call(network: Network) -> None:
+    http = await serving(network, token=None)
+    response = await http.post("/whip", data=OFFER, headers={"Content-Type": "application/sdp"})
+    assert response.status == 201
+    await http.close()
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/sdpx"])
+async def test_another_content_type_is_415(http: Http, kind: str) -> None:
+    response = await http.post("/whip", data=OFFER, headers={**SDP, "Content-Type": kind})
+    assert "application/sdp" in await problem(response, 415)
+    assert response.headers["Accept-Post"] == "application/sdp"
+
+
+async def test_a_long_body_is_413_with_and_without_its_length(http: Http) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BYTES // 1000 + 2):
+            yield b"x" * 1000
+
+    assert "65536 bytes" in await problem(await http.post("/whip", data="x" * (MAX_BYTES + 1), headers=SDP), 413)
+    assert "65536 bytes" in await problem(await http.post("/whip", data=pieces(), headers=SDP), 413)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", "starts with ''"),
+        (b"hello", "starts with 'hello'"),
+        (b"\xff\xfe", "not UTF-8"),
+        (OFFER.replace("opus", "speex").replace("webrtc-datachannel", "x").encode(), "neither an Opus"),
+    ],
+)
+async def test_an_offer_that_cannot_be_accepted_is_422_and_says_why(
+    network: Network, http: Http, body: bytes, detail: str
+) -> None:
+    assert detail in await problem(await http.post("/whip", data=body, headers=SDP), 422)
+    assert network.transceiver.session_count == 0
+    assert network.count(Count.OFFERS_REFUSED) == 1
+
+
+async def test_a_full_transceiver_says_when_to_come_again(tmp_path: Path) -> None:
+    network = Network.make(tmp_path, max_sessions=1)
+    http = await serving(network)
+    assert (await http.post("/whip", data=OFFER, headers=SDP)).status == 201
+    response = await http.post("/whip", data=OFFER, headers=SDP)
+    await problem(response, 503)
+    assert int(response.headers["Retry-After"]) > 0
+    await http.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/whip", 405),
+        ("PUT", "/whip", 405),
+        ("PATCH", "/whip/x.y", 405),
+        ("POST", "/whip/x.y", 405),
+        ("GET", "/nothing", 404),
+        ("POST", "/", 405),
+        ("DELETE", "/whip/a/b", 404),
+    ],
+)
+async def test_other_requests_are_refused_in_the_same_form(http: Http, method: str, path: str, status: int) -> None:
+    response = await http.request(method, path, headers=SDP)
+    await problem(response, status)
+    assert ("Allow" in response.headers) is (status == 405)
+
+
+async def test_options_says_what_may_be_posted(http: Http) -> None:
+    response = await http.options("/whip")
+    assert (response.status, response.headers["Accept-Post"]) == (204, "application/sdp")
+    assert response.headers["Allow"] == "POST, OPTIONS"
+    assert (await http.options("/whip/x.y")).headers["Allow"] == "DELETE, OPTIONS"
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize("origins", [("https://app.example",), ("*",)])
+async def test_a_page_of_an_allowed_origin_may_call(network: Network, origins: tuple[str, ...]) -> None:
+    http = await serving(network, origins=origins)
+    origin = {"Origin": "https://app.example"}
+    preflight = await http.options("/whip", headers={**origin, "Access-Control-Request-Method": "POST"})
+    assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    for response in (
+        await http.post("/whip", data=OFFER, headers={**SDP, **origin}),
+        await http.post("/whip", data="x", headers={**SDP, **origin}),
+        await http.post("/whip", data="x", headers=origin),
+    ):
+        assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert response.headers["Vary"] == "Origin"
+        exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
+        assert {"Location", "ETag", "Link", "Retry-After", "X-Rtcrelay-Node"} <= set(exposed)
+    await http.close()
+
+
+async def test_a_page_of_another_origin_may_not(network: Network) -> None:
+    http = await serving(network, origins=("https://app.example",))
+    response = await http.options("/whip", headers={"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in response.headers
+    await http.close()
+
+
+async def test_a_defect_is_a_500_that_says_nothing_about_itself(
+    network: Network, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(offer: str) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(network.transceiver, "create_session", broken)
+    detail = await problem(await http.post("/whip", data=OFFER, headers=SDP), 500)
+    assert "secret" not in detail
+
+
+async def test_the_page_is_served(http: Http) -> None:
+    response = await http.get("/")
+    assert response.status == 200
+    assert response.content_type == "text/html"
+    assert "/whip" in await response.text()
+
+
+# -- the admin interface
+
+
+@pytest.fixture
+async def admin(network: Network) -> AsyncIterator[Http]:
+    client = TestClient(TestServer(make_admin_app(network.transceiver)))
+    await client.start_server()
+    yield client
+    await client.close()
+
+
+async def test_stats_name_every_counter_and_drop(network: Network, admin: Http) -> None:
+    Caller(network).connect()
+    body = await (await admin.get("/v1/stats")).json()
+    assert body["gauges"] == {"sessions": 1, "sessions_connected": 1, "paths": 1}
+    assert body["counters"]["dtls_connected"] == 1
+    assert body["drops"]["wrong_integrity"] == 0
+    assert body["ends"]["silent"] == 0
+    assert (body["node"], body["cluster"]) == ("test", 7)
+
+
+async def test_sessions_are_listed_with_their_path_and_progress(network: Network, admin: Http) -> None:
+    new = Caller(network)
+    (row,) = (await (await admin.get("/v1/sessions")).json())["sessions"]
+    assert (row["state"], row["dtls"], row["client"], row["first_check_ms"]) == ("new", "new", None, None)
+    new.connect()
+    network.now += 0.5
+    new.speak()
+    (row,) = (await (await admin.get("/v1/sessions")).json())["sessions"]
+    assert (row["state"], row["dtls"], row["client"]) == ("connected", "connected", "198.51.100.7:51234")
+    assert (row["ufrag"], row["ingress"]) == (new.answer.ice.ufrag, 3479)
+    assert (row["rtp_packets_in"], row["rtp_packets_out"]) == (1, 1)
+    assert (row["first_check_ms"], row["first_rtp_in_ms"]) == (0.0, 500.0)
+    secrets = (new.answer.ice.password, new.accepted.resource.partition(".")[2])
+    assert not any(secret in str(row) for secret in secrets)
+
+
+async def test_readiness_ends_with_draining(network: Network, admin: Http) -> None:
+    assert (await admin.get("/healthz")).status == (await admin.get("/readyz")).status == 200
+    network.transceiver.is_draining = True
+    assert (await admin.get("/healthz")).status == 200
+    assert (await admin.get("/readyz")).status == 503
