@@ -1,0 +1,256 @@
+"""How do relays remember each other's routes? Written behind, asked on a miss, never waited for.
+
+The data plane tells of established routes and of packets that nobody claims; this file carries the first to the
+store in batches and the answers of the store back. Everything between is bounded, and a store that is slow, gone or
+lying costs a counter, never a packet: without an answer a held packet is dropped after 20 ms, as it would be
+without a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from rtcrelay.errors import BackendError
+from rtcrelay.relay.route_entry import PathKey, RouteEntry, read_entry
+
+if TYPE_CHECKING:
+    from rtcrelay._dataplane import Address, Event
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+log = logging.getLogger("rtcrelay.relay.route_cache")
+
+MAX_WAITING: Final = 65_536
+"""Routes and questions that wait, each; the oldest are dropped. Six seconds of 10,000 new flows a second."""
+BATCH: Final = 256
+"""Routes in one write: measured, larger batches gain nothing."""
+GATHER_SECONDS: Final = 0.02
+"""How long a write waits for company."""
+EXPIRY_IN_IDLE_TIMES: Final = 2.5
+"""Twice the time after which the data plane tells of a route again."""
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 5.0
+_LOG_EVERY_SECONDS: Final = 60.0
+
+
+class Store(Protocol):
+    """Where routes are kept: a `RouteStore`."""
+
+    name: str
+
+    async def write(self, entries: Sequence[tuple[str, str]], expire_seconds: int) -> None:
+        """Sets keys. Raises BackendError."""
+
+    async def read(self, keys: Sequence[str]) -> list[str | None]:
+        """Reads keys. Raises BackendError."""
+
+    async def ping(self) -> None:
+        """Raises BackendError if nobody serves."""
+
+
+class DataPlane(Protocol):
+    """What the cache needs of a `Relay`."""
+
+    def listen(self, listening: bool, *, route_cache: bool = False) -> int:
+        """Starts or stops events; returns the descriptor that tells of them."""
+
+    def events(self, limit: int = 4096) -> tuple[list[Event], int]:
+        """Takes events, and says how many were lost so far."""
+
+    def restore(self, routes: Sequence[tuple[Address, int, Address]]) -> int:
+        """Hands routes over; returns how many were taken."""
+
+
+@dataclass(slots=True)
+class CacheCounts:
+    """What happened since start."""
+
+    written: int = 0
+    """Routes written."""
+    write_errors: int = 0
+    """Batches the store refused."""
+    write_dropped: int = 0
+    """Routes that waited longest when the queue was full."""
+    asked: int = 0
+    """Questions of the data plane."""
+    found: int = 0
+    """Answers that made a claim."""
+    missed: int = 0
+    """Questions the store had no entry for."""
+    refused: int = 0
+    """Entries that were malformed, expired, of another cluster, or refused by the data plane."""
+    read_errors: int = 0
+    """Questions the store did not answer."""
+    ask_dropped: int = 0
+    """Questions that waited longest when the queue was full."""
+    events_lost: int = 0
+    """Events the data plane had no room for."""
+
+    def items(self) -> list[tuple[str, int]]:
+        """Name and value of each."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+
+class RouteCache:
+    """One relay's side of the route cache."""
+
+    def __init__(self, relay: DataPlane, store: Store, *, cluster: int, name: str, idle_seconds: float) -> None:
+        """``name`` is this relay's internal address, for whoever reads the entries."""
+        self.counts = CacheCounts()
+        self._relay, self._store = relay, store
+        self._cluster, self._name = cluster, name
+        self._expire_seconds = max(1, round(idle_seconds * EXPIRY_IN_IDLE_TIMES))
+        self._routes: OrderedDict[PathKey, Address] = OrderedDict()
+        self._questions: OrderedDict[PathKey, None] = OrderedDict()
+        self._something_to_write, self._something_to_ask = asyncio.Event(), asyncio.Event()
+        self._logged_at, self._unlogged = float("-inf"), 0
+
+    @property
+    def waiting(self) -> int:
+        """Routes that wait to be written."""
+        return len(self._routes)
+
+    async def run(self) -> None:
+        """Serves until cancelled; what waits then is written if the store takes it at once."""
+        loop = asyncio.get_running_loop()
+        told = self._relay.listen(True, route_cache=True)
+        loop.add_reader(told, self.handle_events)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write_behind())
+                tasks.create_task(self._answer())
+        finally:
+            loop.remove_reader(told)
+            self._relay.listen(False)
+
+    def handle_events(self) -> None:
+        """Sorts what the data plane told into what to write and what to ask."""
+        events, self.counts.events_lost = self._relay.events()
+        for event in events:
+            key = PathKey(event.client, event.ingress)
+            if event.what == "asked":
+                self.counts.asked += 1
+                self.counts.ask_dropped += _put(self._questions, key, None)
+            elif event.next_hop is not None and event.alone and event.what in ("established", "refreshed"):
+                self.counts.write_dropped += _put(self._routes, key, event.next_hop)
+        if self._questions:
+            self._something_to_ask.set()
+        if self._routes:
+            self._something_to_write.set()
+
+    async def flush(self) -> None:
+        """Writes what waits, once. Raises BackendError."""
+        while self._routes:
+            await self._write_batch()
+
+    async def _write_behind(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            await self._something_to_write.wait()
+            if len(self._routes) < BATCH:
+                await asyncio.sleep(GATHER_SECONDS)
+            try:
+                await self._write_batch()
+                pause = FIRST_PAUSE_SECONDS
+            except BackendError as error:
+                self.counts.write_errors += 1
+                self._complain(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _write_batch(self) -> None:
+        batch = [self._routes.popitem(last=False) for _ in range(min(BATCH, len(self._routes)))]
+        if not self._routes:
+            self._something_to_write.clear()
+        now = _now_ms()
+        expires = now + 1000 * self._expire_seconds
+        try:
+            entries = [
+                (key.text(), RouteEntry(self._cluster, next_hop, self._name, now, expires).text())
+                for key, next_hop in batch
+            ]
+            await self._store.write(entries, self._expire_seconds)
+        except BackendError:
+            for key, next_hop in reversed(batch):  # back to where they were, unless there is newer
+                if key not in self._routes and len(self._routes) < MAX_WAITING:
+                    self._routes[key] = next_hop
+                    self._routes.move_to_end(key, last=False)
+                else:
+                    self.counts.write_dropped += key not in self._routes
+            self._something_to_write.set()
+            raise
+        self.counts.written += len(batch)
+
+    async def _answer(self) -> None:
+        while True:
+            await self._something_to_ask.wait()
+            questions = list(self._questions)
+            self._questions.clear()
+            self._something_to_ask.clear()
+            try:
+                values = await self._store.read([key.text() for key in questions])
+            except BackendError as error:
+                self.counts.read_errors += len(questions)
+                self._complain(error)
+                await self._wait_for_the_store()
+            else:
+                self._restore(questions, values)
+
+    def _restore(self, questions: Sequence[PathKey], values: Sequence[str | None]) -> None:
+        routes, now = [], _now_ms()
+        for key, value in zip(questions, values, strict=True):
+            if value is None:
+                self.counts.missed += 1
+                continue
+            entry = read_entry(value)
+            if entry is None or entry.cluster != self._cluster or entry.expires_ms <= now:
+                self.counts.refused += 1
+                continue
+            routes.append((key.client, key.ingress, entry.next_hop))
+        taken = self._relay.restore(routes) if routes else 0
+        self.counts.found += taken
+        self.counts.refused += len(routes) - taken
+
+    async def _wait_for_the_store(self) -> None:
+        """Holds no packets while nobody could answer for them."""
+        self._relay.listen(True, route_cache=False)
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            try:
+                await self._store.ping()
+                break
+            except BackendError:
+                continue
+        self._questions.clear()
+        self._relay.listen(True, route_cache=True)
+        log.info("%s serves again", self._store.name)
+
+    def _complain(self, error: BackendError) -> None:
+        """At most once a minute, with the number of times."""
+        self._unlogged += 1
+        if time.monotonic() - self._logged_at >= _LOG_EVERY_SECONDS:
+            log.warning("the route cache is out of reach (%d times): %s; forwarding goes on", self._unlogged, error)
+            self._logged_at, self._unlogged = time.monotonic(), 0
+
+
+def _put(queue: OrderedDict[_K, _V], key: _K, value: _V) -> int:
+    """Puts something at the end, in the place of what waited longest if there is no room; says how many went."""
+    dropped = 0
+    if key not in queue and len(queue) >= MAX_WAITING:
+        queue.popitem(last=False)
+        dropped = 1
+    queue[key] = value
+    return dropped
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

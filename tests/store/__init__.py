@@ -1,0 +1,1 @@
+"""The route cache with real servers: Valkey and Redis."""
