@@ -205,15 +205,38 @@ class Relay:
     """The worker threads of one relay, and the table they share."""
 
     def __new__(cls, config: RelayConfig) -> Relay: ...
-    def start(self) -> list[str]:
+    def start(self, *, inherited: Sequence[tuple[int, int, int]] = (), paused: bool = False) -> list[str]:
         """Binds every socket and starts the workers; returns warnings, one sentence each.
+
+        ``inherited`` are sockets of another process instead, as `descriptors` names them; they
+        belong to the relay from then on. With ``paused`` nothing runs before `resume`.
 
         Raises OSError with ``filename`` set to the address that could not be bound; nothing is
         left running then. Raises RuntimeError if it was started before.
         """
 
+    def pause(self) -> None:
+        """Stops the workers; the sockets stay open, and what arrives waits in their buffers."""
+
+    def resume(self) -> None:
+        """Starts the workers again, unless they run."""
+
     def stop(self) -> None:
         """Stops the workers and closes the sockets. Safe to call again."""
+
+    def descriptors(self) -> list[tuple[int, int, int]]:
+        """Each pair of sockets: (number of the listener, public, internal descriptor). They stay
+        the relay's."""
+
+    def snapshot(self, within_seconds: float | None = None) -> bytes:
+        """The paths, or those that had a packet within so many seconds, for `load` elsewhere."""
+
+    def load(self, snapshot: bytes) -> int:
+        """Takes the paths of a snapshot over, in the place of what is known of them; returns how
+        many there was room for. Raises ValueError if it is malformed or of another version."""
+
+    def count_as_well(self, counters: Mapping[str, int], drops: Mapping[str, int]) -> None:
+        """Adds what a predecessor counted; names that are unknown here are left out."""
 
     def reload(self, policy: Policy) -> None:
         """Applies another policy to every packet from now on."""

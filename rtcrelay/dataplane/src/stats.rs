@@ -81,6 +81,14 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// Adds to the counter of this name, if there is one: what a predecessor counted.
+            pub fn add_to(&self, name: &str, n: u64) {
+                match name {
+                    $(stringify!($field) => self.$field.add(n),)*
+                    _ => {}
+                }
+            }
+
             /// Calls `each` with the name and value of every counter but the drops.
             pub fn for_each(&self, mut each: impl FnMut(&'static str, u64)) {
                 $(each(stringify!($field), self.$field.value());)*
@@ -137,6 +145,11 @@ impl Counters {
     #[inline]
     pub fn drop(&self, reason: DropReason) {
         self.drops[reason as usize].add(1);
+    }
+
+    /// Adds to the count of a reason.
+    pub fn add_drops(&self, reason: DropReason, n: u64) {
+        self.drops[reason as usize].add(n);
     }
 
     /// Packets dropped for `reason`.

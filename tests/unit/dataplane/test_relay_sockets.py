@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 
 import pytest
 
@@ -277,6 +278,59 @@ def test_a_held_packet_without_an_answer_is_dropped() -> None:
         client.sendto(RTP, relay.listeners()[0][0])
         assert eventually(lambda: relay.drops()["no_route"] == 1)
         assert relay.counters()["held"] == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 3), (3, 1), (3, 2)])
+def test_another_relay_takes_the_sockets_and_paths_over_and_nothing_is_lost(before: int, after: int) -> None:
+    with run_site(workers=before) as (old, transceiver, username), ExitStack() as stack:
+        vip, internal = old.listeners()[0]
+        clients = [stack.enter_context(closing(udp("127.0.0.1"))) for _ in range(12)]  # a ufrag has at most 16 paths
+        for client in clients:
+            client.sendto(stun(username=username), vip)
+            datagram, source = transceiver.recvfrom(2048)
+            transceiver.sendto(datagram[: dataplane.SPP_HEADER] + stun(0x0101), source)
+            client.recv(2048)
+        networks = [f"127.0.0.1/32:{transceiver.getsockname()[1]}"]
+        policy = dataplane.Policy(RING, cluster=1, transceivers=networks)
+        new = dataplane.Relay(dataplane.RelayConfig([(vip, internal)], policy, workers=after))
+        inherited = [(number, os.dup(public), os.dup(inner)) for number, public, inner in old.descriptors()]
+        new.start(inherited=inherited, paused=True)
+        stack.callback(new.stop)
+        assert new.load(old.snapshot()) == 12
+        old.pause()
+        for client in clients:
+            client.sendto(RTP, vip)
+        assert new.load(old.snapshot(within_seconds=5)) == 12
+        new.count_as_well(old.counters(), old.drops())
+        old.stop()
+        new.resume()
+        assert {transceiver.recv(2048)[dataplane.SPP_HEADER :] for _ in clients} == {RTP}
+        for client in clients:
+            header = dataplane.SppHeader(client.getsockname(), internal)
+            transceiver.sendto(dataplane.pack_spp(header) + RTP, internal)
+            assert client.recv(2048) == RTP
+        assert new.listeners() == [(vip, internal)]
+        assert eventually(lambda: new.counters()["public_out_packets"] == 24)
+
+
+def test_a_paused_relay_goes_on_where_it_stopped() -> None:
+    with run_site() as (relay, transceiver, username), closing(udp("127.0.0.1")) as client:
+        relay.pause()
+        relay.pause()
+        assert relay.gauges()["workers"] == 0
+        client.sendto(stun(username=username), relay.listeners()[0][0])
+        relay.resume()
+        relay.resume()
+        assert transceiver.recv(2048)[dataplane.SPP_HEADER :] == stun(username=username)
+        assert relay.gauges()["workers"] == 1
+
+
+def test_what_is_no_socket_is_not_taken_over() -> None:
+    relay = dataplane.Relay(dataplane.RelayConfig([(("127.0.0.1", 0), ("127.0.0.1", 0))], dataplane.Policy(RING)))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        relay.start(inherited=[(0, 9999, 9998)])
+    with udp("127.0.0.1") as first, udp("127.0.0.1") as second, pytest.raises(OSError, match="more listeners"):
+        relay.start(inherited=[(1, os.dup(first.fileno()), os.dup(second.fileno()))])
 
 
 def test_every_drop_reason_is_counted_and_explained() -> None:

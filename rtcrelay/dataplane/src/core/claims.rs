@@ -82,7 +82,13 @@ impl Claims {
         if let Some(path) = shard.find(&key, hash) {
             path.expire_claims(turn.now);
             match path.claim_mut(&claim.next_hop) {
-                Some(known) => known.local = claim.local,
+                Some(known) => {
+                    known.local = claim.local;
+                    if known.ufrag == 0 {
+                        // Learned or taken over: now it is known whose it is.
+                        (known.ufrag, known.key_id) = (claim.ufrag, claim.key_id);
+                    }
+                }
                 None => {
                     self.admit(turn, &key.client)?;
                     path.add(claim);
@@ -165,6 +171,19 @@ impl Claims {
             claim.spread_at = now;
         }
         due && proved.claim.ufrag != 0 // learned from a returning packet: the transceiver vouches
+    }
+
+    /// Takes a path over from another process, in the place of what was known of it. Says whether
+    /// there was room.
+    pub fn take_over(&self, path: Path, now: Time) -> bool {
+        let (hash, mut shard) = self.paths.shard(&path.key);
+        match shard.find(&path.key, hash) {
+            Some(known) => {
+                *known = path;
+                true
+            }
+            None => shard.insert(path, hash, now).is_some(),
+        }
     }
 
     /// Creates the claim that somebody else remembers, on a path that has no confirmed one. It is

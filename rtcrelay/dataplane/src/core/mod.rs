@@ -12,6 +12,7 @@ pub mod policy;
 pub mod probed;
 pub mod questions;
 pub mod relay;
+pub mod snapshot;
 pub mod spp;
 pub mod spread;
 pub mod stun;

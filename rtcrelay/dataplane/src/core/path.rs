@@ -159,6 +159,16 @@ impl Path {
         *place = Some(claim);
     }
 
+    /// Adds a claim as another process held it; false if there is no place for it.
+    pub fn take_over(&mut self, claim: Claim) -> bool {
+        let is_one_too_many = claim.is_confirmed() && self.confirmed().count() >= MAX_CLAIMS;
+        let Some(place) = self.claims.iter_mut().find(|place| place.is_none()).filter(|_| !is_one_too_many) else {
+            return false;
+        };
+        *place = Some(claim);
+        true
+    }
+
     /// Applies a proof to the claim of a next hop; none if it has none, or finds no place among
     /// the confirmed ones. The oldest claim that has proved no more than the new one gives way,
     /// weak before strong: so weak never displaces strong.

@@ -18,6 +18,7 @@ use super::path::{Claim, MAX_CLAIMS, Path, Standing};
 use super::policy::{Destination, Policy};
 use super::probed::Probed;
 use super::questions::{Questions, Reply};
+use super::snapshot;
 use super::spp;
 use super::stun::{self, Message};
 use super::table::{Hashing, locked};
@@ -264,6 +265,28 @@ impl Relay {
         let next_hop = Endpoint::from(next_hop);
         let known = turn.policy.transceivers.contains(&next_hop) || turn.policy.peers.contains(&next_hop);
         known && !key.client.is_nobody() && self.claims.restore(turn, key, next_hop)
+    }
+
+    /// The paths that had a packet within the last `within`, or all, as bytes for `load`.
+    pub fn snapshot(&self, now: Time, within: Option<Duration>) -> Vec<u8> {
+        let mut writer = snapshot::Writer::new(now);
+        let is_recent = |path: &Path| within.is_none_or(|within| now.since(path.last_packet) <= within);
+        self.claims.paths().list(0, usize::MAX, |path| {
+            if is_recent(path) {
+                writer.push(path);
+            }
+        });
+        writer.finish()
+    }
+
+    /// Takes over the paths of a snapshot; returns how many there was room for.
+    pub fn load(&self, bytes: &[u8], now: Time) -> Result<usize, snapshot::Malformed> {
+        let mut reader = snapshot::Reader::new(bytes, now)?;
+        let mut taken = 0;
+        while let Some(path) = reader.pull()? {
+            taken += usize::from(self.claims.take_over(path, now));
+        }
+        Ok(taken)
     }
 
     /// Says whether there is a route cache to ask.

@@ -12,6 +12,11 @@ impl Time {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
+    /// The moment `age` before this one; not before the start.
+    pub fn before(self, age: Duration) -> Time {
+        Time(self.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
+    }
+
     /// The moment `later` after this one.
     pub fn after(self, later: Duration) -> Time {
         Time(self.0.saturating_add(u64::try_from(later.as_micros()).unwrap_or(u64::MAX)))

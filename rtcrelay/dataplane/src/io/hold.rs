@@ -15,8 +15,8 @@ const CAPACITY: usize = 256;
 #[derive(Clone, Copy)]
 pub(super) struct Held {
     pub(super) from: From,
-    /// The listener whose socket it came to.
-    pub(super) listener: usize,
+    /// The pair of sockets it came to.
+    pub(super) pair: usize,
     /// Received bytes.
     pub(super) length: usize,
     pub(super) until: Time,

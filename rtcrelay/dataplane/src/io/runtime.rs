@@ -1,22 +1,24 @@
 //! Starting and stopping the workers of one relay.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::socket::{self, Member, Role};
-use super::worker::{Listener, Worker};
+use super::listeners::{self, Bound, Group, Sockets};
+use super::socket;
+use super::worker::Worker;
 use crate::core::address::PathKey;
 use crate::core::events::{Event, Events};
 use crate::core::policy::Policy;
 use crate::core::relay::{Limits, Relay, Turn};
 use crate::core::table::{Hashing, locked};
 use crate::core::time::Time;
-use crate::stats::Counters;
+use crate::stats::{Counters, DropReason};
 
 /// What a relay needs to start.
 #[derive(Clone)]
@@ -79,9 +81,11 @@ impl Shared {
     }
 }
 
-/// A running relay.
+/// A relay and its sockets, running or paused.
 pub struct Runtime {
     shared: Arc<Shared>,
+    /// The sockets of each worker; none once it is closed.
+    groups: Mutex<Vec<Arc<Group>>>,
     workers: Vec<Arc<Mine>>,
     /// Counts of what the control plane does.
     control: Mine,
@@ -94,89 +98,89 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Binds every socket, then starts every thread.
-    pub fn start(config: &Config) -> Result<Runtime, StartError> {
-        let mut smallest = usize::MAX;
-        let mut bind = |address: SocketAddr, role, member| {
-            let bound = socket::bind(address, role, member, config.socket_buffer)
-                .map_err(|error| StartError { address: Some(address), error })?;
-            smallest = smallest.min(bound.buffer);
-            Ok(bound.socket)
+    /// Binds every socket, or takes over those of another process. Nothing runs before `resume`.
+    pub fn new(config: &Config, inherited: Vec<Sockets>) -> Result<Runtime, StartError> {
+        let of_kernel = |error| StartError { address: None, error };
+        let Bound { groups, listeners, smallest_buffer } = if inherited.is_empty() {
+            listeners::bind(&config.listeners, config.workers, config.socket_buffer)?
+        } else {
+            listeners::adopt(inherited, config.listeners.len(), config.workers)?
         };
-        let mut first = Vec::new();
-        for (public, internal) in &config.listeners {
-            let public = bind(*public, Role::Public, Member::First)?;
-            first.push(Listener { public, internal: bind(*internal, Role::Internal, Member::First)? });
-        }
-        let listeners = addresses(&first, &config.listeners)?;
-        let mut groups = vec![first];
-        for _ in 1..config.workers {
-            let mut group = Vec::new();
-            for (public, internal) in &listeners {
-                let public = bind(*public, Role::Public, Member::Other)?;
-                group.push(Listener { public, internal: bind(*internal, Role::Internal, Member::Other)? });
-            }
-            groups.push(group);
-        }
         let internals = listeners.iter().map(|(_, internal)| (*internal).into()).collect();
-        let shared = Arc::new(Shared {
-            relay: Relay::new(
-                internals,
-                &config.limits,
-                Hashing::new(socket::random_key().map_err(|error| StartError { address: None, error })?),
-            ),
-            told: socket::wake_up().map_err(|error| StartError { address: None, error })?,
+        let hashing = Hashing::new(socket::random_key().map_err(of_kernel)?);
+        let shared = Shared {
+            relay: Relay::new(internals, &config.limits, hashing),
+            told: socket::wake_up().map_err(of_kernel)?,
             is_told: AtomicBool::new(false),
             policy: RwLock::new(Arc::clone(&config.policy)),
             started: Instant::now(),
-        });
-        let wake = socket::wake_up().map_err(|error| StartError { address: None, error })?;
-        let mut runtime = Runtime {
-            shared,
-            workers: Vec::new(),
+        };
+        let is_small = smallest_buffer < config.socket_buffer;
+        Ok(Runtime {
+            shared: Arc::new(shared),
+            workers: groups.iter().map(|_| Arc::default()).collect(),
+            groups: Mutex::new(groups.into_iter().map(Arc::new).collect()),
             control: Mine::default(),
             control_is_busy: Mutex::new(()),
             listeners,
-            wake: Arc::new(wake),
+            wake: Arc::new(socket::wake_up().map_err(of_kernel)?),
             threads: Mutex::new(Vec::new()),
             alive: Arc::new(AtomicUsize::new(0)),
-            warnings: (smallest < config.socket_buffer)
-                .then(|| small_buffers(smallest, config.socket_buffer))
-                .into_iter()
-                .collect(),
-        };
-        for group in groups {
-            runtime.spawn(group).map_err(|error| StartError { address: None, error })?;
-        }
-        Ok(runtime)
+            warnings: is_small.then(|| small_buffers(smallest_buffer, config.socket_buffer)).into_iter().collect(),
+        })
     }
 
-    fn spawn(&mut self, group: Vec<Listener>) -> io::Result<()> {
-        let mine = Arc::new(Mine::default());
-        let (shared, wake) = (Arc::clone(&self.shared), Arc::clone(&self.wake));
-        let (alive, its) = (Alive::new(&self.alive), Arc::clone(&mine));
-        let name = format!("relay-worker-{}", self.workers.len());
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let _alive = alive;
-            Worker::new(group, shared, its, wake).run();
-        })?;
-        self.lock_threads().push(thread);
-        self.workers.push(mine);
+    /// Starts the threads, unless they run.
+    pub fn resume(&self) -> io::Result<()> {
+        let mut threads = locked(&self.threads);
+        if !threads.is_empty() {
+            return Ok(());
+        }
+        socket::sleep(&self.wake);
+        for (number, (group, mine)) in locked(&self.groups).iter().zip(&self.workers).enumerate() {
+            let (group, mine) = (Arc::clone(group), Arc::clone(mine));
+            let (shared, wake, alive) = (Arc::clone(&self.shared), Arc::clone(&self.wake), Alive::new(&self.alive));
+            let thread = std::thread::Builder::new().name(format!("relay-worker-{number}")).spawn(move || {
+                let _alive = alive;
+                Worker::new(&group, shared, mine, wake).run();
+            })?;
+            threads.push(thread);
+        }
         Ok(())
     }
 
-    /// Ends the threads and closes the sockets.
-    pub fn stop(&self) {
+    /// Ends the threads. The sockets stay, and what comes meanwhile waits in their buffers.
+    pub fn pause(&self) {
         socket::wake(&self.wake);
-        let threads = std::mem::take(&mut *self.lock_threads());
+        let threads = std::mem::take(&mut *locked(&self.threads));
         for thread in threads {
             // A worker that panicked has said so on stderr.
             let _ = thread.join();
         }
     }
 
-    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
-        locked(&self.threads)
+    /// Ends the threads and closes the sockets; counters and tables stay.
+    pub fn close(&self) {
+        self.pause();
+        locked(&self.groups).clear();
+    }
+
+    /// Every pair of sockets with the number of its listener, for the process that takes over:
+    /// (listener, public, internal).
+    pub fn descriptors(&self) -> Vec<(usize, RawFd, RawFd)> {
+        let of = |pair: &Sockets| (pair.listener, pair.public.as_raw_fd(), pair.internal.as_raw_fd());
+        locked(&self.groups).iter().flat_map(|group| group.iter().map(of)).collect()
+    }
+
+    /// Counts what a predecessor counted.
+    pub fn count_as_well(&self, counters: &HashMap<String, u64>, drops: &HashMap<String, u64>) {
+        let _one_writer = locked(&self.control_is_busy);
+        for (name, count) in counters {
+            self.control.counters.add_to(name, *count);
+        }
+        for reason in DropReason::ALL {
+            self.control.counters.add_drops(*reason, drops.get(reason.name()).copied().unwrap_or(0));
+        }
     }
 
     /// Applies another policy from the next turn of every worker on.
@@ -253,30 +257,8 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.stop();
+        self.pause();
     }
-}
-
-/// The bound addresses, port 0 resolved. Two internal addresses with one port are refused: it is
-/// the ingress id.
-fn addresses(
-    bound: &[Listener],
-    asked: &[(SocketAddr, SocketAddr)],
-) -> Result<Vec<(SocketAddr, SocketAddr)>, StartError> {
-    let mut addresses: Vec<(SocketAddr, SocketAddr)> = Vec::new();
-    for (listener, (public, internal)) in bound.iter().zip(asked) {
-        let of = |socket: &UdpSocket, asked: &SocketAddr| match socket.local_addr() {
-            Ok(address) => Ok(SocketAddr::new(asked.ip(), address.port())),
-            Err(error) => Err(StartError { address: Some(*asked), error }),
-        };
-        let (public, internal) = (of(&listener.public, public)?, of(&listener.internal, internal)?);
-        if addresses.iter().any(|(_, other)| other.port() == internal.port()) {
-            let error = io::Error::from_raw_os_error(libc::EADDRINUSE);
-            return Err(StartError { address: Some(internal), error });
-        }
-        addresses.push((public, internal));
-    }
-    Ok(addresses)
 }
 
 /// Counts a thread for as long as it lives, also if it panics.

@@ -84,6 +84,23 @@ fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_i
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Takes over a UDP socket of another process.
+pub fn adopt_descriptor(fd: RawFd) -> io::Result<UdpSocket> {
+    // SAFETY: fcntl only looks at the number; whoever passes it gives an open one away.
+    let owned = unsafe {
+        if libc::fcntl(fd, libc::F_GETFD) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(fd)
+    };
+    let socket = Socket::from(owned);
+    if socket.r#type()? != Type::DGRAM {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is no UDP socket"));
+    }
+    socket.set_cloexec(true)?;
+    Ok(socket.into())
+}
+
 /// A descriptor that wakes a worker for good.
 pub(super) fn wake_up() -> io::Result<OwnedFd> {
     // SAFETY: no pointers; the result is checked before it is owned.

@@ -1,7 +1,6 @@
 //! One thread: receive a batch, judge each datagram, send what the verdicts say.
 
 use std::io;
-use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{BATCH, Batch, Headroom, Outgoing, Piece, SendQueue, Sent, take_icmp_error};
 use super::hold::{Held, Hold};
+use super::listeners::Sockets;
 use super::runtime::{Mine, Shared};
 use super::socket;
 use crate::core::policy::Policy;
@@ -31,16 +31,11 @@ const LOOK_AT_HELD_EVERY: Duration = Duration::from_millis(2);
 /// Between two pieces of expiry.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
-/// The two sockets of one listener.
-pub(super) struct Listener {
-    pub(super) public: UdpSocket,
-    pub(super) internal: UdpSocket,
-}
-
-/// The state of one worker thread.
-pub(super) struct Worker {
-    listeners: Vec<Listener>,
-    /// Per listener: to clients, and to next hops.
+/// The state of one worker thread. `at` is the place of a pair of sockets in `sockets`, which is
+/// the number of its listener unless the sockets of several workers were taken over.
+pub(super) struct Worker<'a> {
+    sockets: &'a [Sockets],
+    /// Per pair of sockets: to clients, and to next hops.
     queues: Vec<(SendQueue, SendQueue)>,
     batch: Batch,
     hold: Hold,
@@ -51,12 +46,11 @@ pub(super) struct Worker {
     sweeps: usize,
 }
 
-impl Worker {
-    pub(super) fn new(listeners: Vec<Listener>, shared: Arc<Shared>, mine: Arc<Mine>, wake: Arc<OwnedFd>) -> Worker {
-        let queues = listeners.iter().map(|_| (SendQueue::new(), SendQueue::new())).collect();
+impl<'a> Worker<'a> {
+    pub(super) fn new(sockets: &'a [Sockets], shared: Arc<Shared>, mine: Arc<Mine>, wake: Arc<OwnedFd>) -> Worker<'a> {
         Worker {
-            listeners,
-            queues,
+            sockets,
+            queues: new_queues(sockets.len()),
             batch: Batch::new(),
             hold: Hold::new(),
             shared,
@@ -72,9 +66,9 @@ impl Worker {
         socket::block_signals();
         let pollfd = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut descriptors = vec![pollfd(self.wake.as_raw_fd())];
-        for listener in &self.listeners {
-            descriptors.push(pollfd(listener.public.as_raw_fd()));
-            descriptors.push(pollfd(listener.internal.as_raw_fd()));
+        for pair in self.sockets {
+            descriptors.push(pollfd(pair.public.as_raw_fd()));
+            descriptors.push(pollfd(pair.internal.as_raw_fd()));
         }
         loop {
             let wait = if self.hold.is_empty() { SWEEP_EVERY } else { LOOK_AT_HELD_EVERY };
@@ -85,7 +79,7 @@ impl Worker {
             // A defect costs this turn's packets, not the worker; the message is on stderr.
             if catch_unwind(AssertUnwindSafe(|| self.turn(&descriptors[1..]))).is_err() {
                 self.mine.counters.panics.add(1);
-                self.queues = self.listeners.iter().map(|_| (SendQueue::new(), SendQueue::new())).collect();
+                self.queues = new_queues(self.sockets.len());
                 self.hold = Hold::new();
             }
         }
@@ -113,7 +107,7 @@ impl Worker {
 
     fn serve_public(&mut self, at: usize, policy: &Policy) {
         for _ in 0..BATCHES_A_TURN {
-            let fd = self.listeners[at].public.as_raw_fd();
+            let fd = self.sockets[at].public.as_raw_fd();
             let Some(count) = self.receive(fd, Headroom::Header) else { return };
             let now = self.shared.now();
             for slot in 0..count {
@@ -147,10 +141,11 @@ impl Worker {
         counters.public_in_packets.add(1);
         counters.public_in_bytes.add(received.length as u64);
         let (payload, answer) = self.batch.payload(slot, received.length);
-        let datagram = FromClient { listener: at, source: received.source, local: received.local, payload };
+        let listener = self.sockets[at].listener;
+        let datagram = FromClient { listener, source: received.source, local: received.local, payload };
         match self.shared.relay.handle_public(Turn { now, policy, counters, events }, datagram, answer) {
             Verdict::Forward(hops) => {
-                let proxy = self.shared.relay.internal(at).into();
+                let proxy = self.shared.relay.internal(listener).into();
                 let header = spp::Header { client: received.source, proxy };
                 for hop in hops.iter() {
                     let piece = self.batch.slots.with_header(slot, received.length, &header);
@@ -162,7 +157,7 @@ impl Worker {
                 self.queues[at].0.push(Outgoing { piece: Piece::answer(slot, length), to, from: received.local });
             }
             Verdict::Hold(from) => {
-                self.keep(slot, Held { from, listener: at, length: received.length, until: Hold::deadline(now) });
+                self.keep(slot, Held { from, pair: at, length: received.length, until: Hold::deadline(now) });
             }
             Verdict::Drop(reason) => counters.drop(reason),
             Verdict::ToClient(_) | Verdict::Pass(_) | Verdict::Consumed => {}
@@ -171,15 +166,15 @@ impl Worker {
 
     fn serve_internal(&mut self, at: usize, policy: &Policy) {
         for _ in 0..BATCHES_A_TURN {
-            let fd = self.listeners[at].internal.as_raw_fd();
+            let fd = self.sockets[at].internal.as_raw_fd();
             let Some(count) = self.receive(fd, Headroom::None) else { return };
             let now = self.shared.now();
             for slot in 0..count {
                 self.judge_internal(at, slot, policy, now);
             }
             // A payload may go out by another listener than the one whose socket it came to.
-            for listener in 0..self.listeners.len() {
-                self.flush(listener);
+            for other in 0..self.sockets.len() {
+                self.flush(other);
             }
             if count < BATCH {
                 return;
@@ -196,7 +191,8 @@ impl Worker {
         match self.shared.relay.handle_internal(Turn { now, policy, counters, events }, received.source, datagram) {
             Verdict::ToClient(delivery) => {
                 let piece = Piece::behind_header(slot, length);
-                self.queues[delivery.listener].0.push(Outgoing { piece, to: delivery.client, from: delivery.local });
+                let out = self.pair_of(delivery.listener);
+                self.queues[out].0.push(Outgoing { piece, to: delivery.client, from: delivery.local });
             }
             Verdict::Forward(hops) => {
                 for hop in hops.iter() {
@@ -207,11 +203,17 @@ impl Worker {
                 self.queues[at].1.push(Outgoing { piece: Piece::whole(slot, length), to: proxy, from: None });
             }
             Verdict::Hold(from) => {
-                self.keep(slot, Held { from, listener: at, length, until: Hold::deadline(now) });
+                self.keep(slot, Held { from, pair: at, length, until: Hold::deadline(now) });
             }
             Verdict::Drop(reason) => counters.drop(reason),
             Verdict::Consumed | Verdict::Answer(_) => {}
         }
+    }
+
+    /// A pair of sockets of this worker for a listener.
+    fn pair_of(&self, listener: usize) -> usize {
+        let is_its = |pair: &Sockets| pair.listener == listener;
+        self.sockets.iter().position(is_its).expect("every worker has a pair of each listener")
     }
 
     fn keep(&mut self, slot: usize, held: Held) {
@@ -229,14 +231,13 @@ impl Worker {
             let header = if held.from.is_peer { spp::HEADER } else { 0 };
             match self.shared.relay.release(turn, held.from, held.length - header) {
                 Ok(hops) => {
-                    let proxy = self.shared.relay.internal(held.listener).into();
+                    let proxy = self.shared.relay.internal(self.sockets[held.pair].listener).into();
                     for hop in hops.iter() {
                         let piece = self.hold.piece(at, &held, proxy);
-                        self.queues[held.listener].1.push(Outgoing { piece, to: *hop, from: None });
+                        self.queues[held.pair].1.push(Outgoing { piece, to: *hop, from: None });
                     }
                     // One at a time: the queue's room is that of a batch.
-                    let (queue, fd) =
-                        (&mut self.queues[held.listener].1, self.listeners[held.listener].internal.as_raw_fd());
+                    let (queue, fd) = (&mut self.queues[held.pair].1, self.sockets[held.pair].internal.as_raw_fd());
                     let sent = queue.flush(fd, self.hold.slots(), |error| counters.drop(refusal(error)));
                     counters.internal_out_packets.add(sent.packets);
                     counters.internal_out_bytes.add(sent.bytes);
@@ -249,7 +250,7 @@ impl Worker {
     }
 
     fn flush(&mut self, at: usize) {
-        let (listener, queues, counters) = (&self.listeners[at], &mut self.queues[at], &self.mine.counters);
+        let (listener, queues, counters) = (&self.sockets[at], &mut self.queues[at], &self.mine.counters);
         let refused = |error: &io::Error| counters.drop(refusal(error));
         let Sent { packets, bytes } = queues.0.flush(listener.public.as_raw_fd(), &self.batch.slots, refused);
         counters.public_out_packets.add(packets);
@@ -260,7 +261,7 @@ impl Worker {
     }
 
     fn read_icmp_errors(&mut self, at: usize) {
-        let fd = self.listeners[at].internal.as_raw_fd();
+        let fd = self.sockets[at].internal.as_raw_fd();
         for _ in 0..ICMP_A_TURN {
             let Some(error) = take_icmp_error(fd) else { return };
             self.mine.counters.icmp_errors.add(1);
@@ -278,6 +279,10 @@ impl Worker {
             self.shared.relay.sweep(self.sweeps, self.shared.now());
         }
     }
+}
+
+fn new_queues(pairs: usize) -> Vec<(SendQueue, SendQueue)> {
+    (0..pairs).map(|_| (SendQueue::new(), SendQueue::new())).collect()
 }
 
 fn refusal(error: &io::Error) -> DropReason {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::codec::KeyRing;
 use super::{Address, from_address, to_address};
@@ -16,8 +17,9 @@ use crate::core::events::{self, What};
 use crate::core::path::{Path, Standing};
 use crate::core::policy;
 use crate::core::relay::Limits;
+use crate::core::snapshot::Malformed;
 use crate::core::time::Time;
-use crate::io::{Config, Runtime, StartError};
+use crate::io::{Config, Runtime, Sockets, StartError};
 use crate::stats::DropReason;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -148,21 +150,63 @@ impl Relay {
         Relay { config: config.0.clone(), running: Mutex::new(None) }
     }
 
-    fn start(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+    #[pyo3(signature = (*, inherited=Vec::new(), paused=false), text_signature = "($self, *, inherited=(), paused=False)")]
+    fn start(&self, py: Python<'_>, inherited: Vec<(usize, i32, i32)>, paused: bool) -> PyResult<Vec<String>> {
         if self.lock().is_some() {
             return Err(PyRuntimeError::new_err("the relay was started before"));
         }
-        let runtime = py.detach(|| Runtime::start(&self.config)).map_err(start_error)?;
+        let inherited = inherited.into_iter().map(take_over).collect::<PyResult<Vec<Sockets>>>()?;
+        let runtime = py.detach(|| Runtime::new(&self.config, inherited)).map_err(start_error)?;
+        if !paused {
+            runtime.resume()?;
+        }
         let warnings = runtime.warnings().to_vec();
         *self.lock() = Some(Arc::new(runtime));
         Ok(warnings)
     }
 
+    fn pause(&self, py: Python<'_>) -> PyResult<()> {
+        let runtime = self.with(Arc::clone)?;
+        py.detach(|| runtime.pause());
+        Ok(())
+    }
+
+    fn resume(&self) -> PyResult<()> {
+        let runtime = self.with(Arc::clone)?;
+        Ok(runtime.resume()?)
+    }
+
     fn stop(&self, py: Python<'_>) {
         let running = self.lock().clone();
         if let Some(runtime) = running {
-            py.detach(|| runtime.stop());
+            py.detach(|| runtime.close());
         }
+    }
+
+    fn descriptors(&self) -> PyResult<Vec<(usize, i32, i32)>> {
+        self.with(|runtime| runtime.descriptors())
+    }
+
+    #[pyo3(signature = (within_seconds=None))]
+    fn snapshot<'py>(&self, py: Python<'py>, within_seconds: Option<f64>) -> PyResult<Bound<'py, PyBytes>> {
+        let within = within_seconds.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e6)));
+        let runtime = self.with(Arc::clone)?;
+        let bytes = py.detach(|| runtime.relay().snapshot(runtime.now(), within));
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn load(&self, py: Python<'_>, snapshot: &[u8]) -> PyResult<usize> {
+        let runtime = self.with(Arc::clone)?;
+        py.detach(|| runtime.relay().load(snapshot, runtime.now())).map_err(|malformed| {
+            PyValueError::new_err(match malformed {
+                Malformed::Name => "the snapshot is of another version",
+                Malformed::Path => "the snapshot ends within a path, or a path in it is impossible",
+            })
+        })
+    }
+
+    fn count_as_well(&self, counters: HashMap<String, u64>, drops: HashMap<String, u64>) -> PyResult<()> {
+        self.with(|runtime| runtime.count_as_well(&counters, &drops))
     }
 
     fn reload(&self, policy: &Policy) -> PyResult<()> {
@@ -246,6 +290,15 @@ impl Relay {
     fn with<T>(&self, ask: impl FnOnce(&Arc<Runtime>) -> T) -> PyResult<T> {
         self.lock().as_ref().map(ask).ok_or_else(|| PyRuntimeError::new_err("the relay was not started"))
     }
+}
+
+/// Makes a pair of sockets ours: whoever passes the numbers gives the descriptors away.
+fn take_over((listener, public, internal): (usize, i32, i32)) -> PyResult<Sockets> {
+    let [public, internal] = [public, internal].map(|fd| {
+        crate::io::adopt_descriptor(fd)
+            .map_err(|error| PyOSError::new_err((error.raw_os_error().unwrap_or(0), error.to_string())))
+    });
+    Ok(Sockets { listener, public: public?, internal: internal? })
 }
 
 /// Binding errors name the address as their file name, which OSError has a place for.
