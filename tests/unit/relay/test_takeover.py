@@ -1,0 +1,195 @@
+"""One relay takes another over, in one process and with real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtcrelay._dataplane import SPP_HEADER, Policy, Relay, RelayConfig, SppHeader, pack_spp
+from rtcrelay._dataplane import KeyRing as Ring
+from rtcrelay.relay import takeover
+from rtcrelay.relay.takeover import TakeoverError
+
+RTP = b"\x80\x6f" + bytes(50)
+
+
+class Site:
+    """A running relay with one path, and what a successor needs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "relay.takeover"
+        self.transceiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.transceiver.bind(("127.0.0.1", 0))
+        self.transceiver.settimeout(2)
+        self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.client.bind(("127.0.0.1", 0))
+        self.client.settimeout(2)
+        port = self.transceiver.getsockname()[1]
+        self.policy = Policy(Ring([(0, bytes(16), "active")]), cluster=1, transceivers=[f"127.0.0.1/32:{port}"])
+        self.old = Relay(RelayConfig([(("127.0.0.1", 0), ("127.0.0.1", 0))], self.policy, workers=2))
+        self.old.start()
+        self.vip, self.internal = self.old.listeners()[0]
+        header = pack_spp(SppHeader(self.client.getsockname(), self.internal))
+        self.transceiver.sendto(header + RTP, self.internal)  # founds the path
+        assert self.client.recv(2048) == RTP
+        self.listener = takeover.listen(self.path)
+        self.listener.settimeout(5)
+        self.threads = ThreadPoolExecutor(2)
+
+    def successor(self, **changes: Any) -> Relay:
+        listeners = changes.pop("listeners", [(self.vip, self.internal)])
+        return Relay(RelayConfig(listeners, self.policy, workers=3, **changes))
+
+    def hand_over(self) -> Future[bool]:
+        """Lets the old relay serve one successor."""
+
+        def serve() -> bool:
+            connection, _ = self.listener.accept()
+            with connection:
+                return takeover.hand_over(connection, self.old, self.old.listeners())
+
+        return self.threads.submit(serve)
+
+    def close(self) -> None:
+        self.threads.shutdown()
+        self.old.stop()
+        for sock in (self.transceiver, self.client, self.listener):
+            sock.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    yield site
+    site.close()
+
+
+def connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(5)
+    connection.connect(str(path))
+    return connection
+
+
+def test_under_load_no_packet_is_lost_and_the_counters_go_on(site: Site) -> None:
+    site.transceiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    stop, sent = threading.Event(), 0
+
+    def load() -> None:
+        nonlocal sent
+        while not stop.wait(0.0002):
+            site.client.sendto(b"\x80\x6f" + sent.to_bytes(8, "big") + bytes(50), site.vip)
+            sent += 1
+
+    loader = threading.Thread(target=load)
+    loader.start()
+    time.sleep(0.1)
+    done = site.hand_over()
+    new = site.successor()
+    try:
+        takeover.take_over(site.path, new, [(site.vip, site.internal)])
+        assert done.result(5)
+        site.old.stop()
+        time.sleep(0.1)
+        stop.set()
+        loader.join()
+        numbers = [int.from_bytes(site.transceiver.recv(2048)[SPP_HEADER + 2 :][:8], "big") for _ in range(sent)]
+        assert sorted(numbers) == list(range(sent))
+        assert sent > 100
+        deadline = time.monotonic() + 5
+        while new.counters()["routed_by_path"] < sent and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert new.counters()["routed_by_path"] == sent
+        assert new.drops()["no_route"] == 0
+    finally:
+        stop.set()
+        new.stop()
+
+
+def test_only_the_owner_may_connect(site: Site) -> None:
+    assert site.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_a_predecessor_there_is_nothing_to_take_over(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(TakeoverError, match=r"no relay answers at .*: no such file") as refused:
+        takeover.take_over(tmp_path / "nobody", site.successor(), [(site.vip, site.internal)])
+    assert refused.value.status == 69
+    assert refused.value.hint == "start without --takeover if none runs"
+
+
+def test_other_listeners_are_refused_and_the_old_relay_goes_on(site: Site) -> None:
+    done = site.hand_over()
+    other = (("127.0.0.1", 9), ("127.0.0.1", 10))
+    with pytest.raises(TakeoverError, match="its listeners are others"):
+        takeover.take_over(site.path, site.successor(listeners=[other]), [other])
+    assert done.result(5) is False
+    assert serves(site)
+
+
+def serves(site: Site) -> bool:
+    site.client.sendto(RTP, site.vip)
+    return site.transceiver.recv(2048)[SPP_HEADER:] == RTP
+
+
+def hello(site: Site) -> dict[str, Any]:
+    listeners = [[list(site.vip), list(site.internal)]]
+    return {"version": takeover.VERSION, "pid": os.getpid(), "listeners": listeners}
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        lambda connection, site: None,
+        lambda connection, site: connection.sendall(b"\xff\xff\xff\xff"),
+        lambda connection, site: connection.sendall(b"\x00\x00\x00\x02[]"),
+        lambda connection, site: takeover._send_word(connection, hello(site) | {"version": 99}),
+        lambda connection, site: takeover._send_word(connection, hello(site)),
+        lambda connection, site: _as_far_as_ready(connection, site),
+    ],
+    ids=["silent", "too long", "no object", "another version", "no ready", "no serving"],
+)
+def test_a_successor_that_breaks_off_leaves_the_old_relay_serving(
+    site: Site, behave: Callable[[socket.socket, Site], None]
+) -> None:
+    done = site.hand_over()
+    with closing(connect(site.path)) as connection:
+        behave(connection, site)
+    assert done.result(5) is False
+    assert serves(site)
+    assert site.old.gauges()["workers"] == 2
+
+
+def _as_far_as_ready(connection: socket.socket, site: Site) -> None:
+    takeover._send_word(connection, hello(site))
+    offer = takeover._receive_word(connection)
+    for descriptor in takeover._receive_descriptors(connection, 2 * len(offer["listeners"])):
+        os.close(descriptor)
+    takeover._receive_bytes(connection, offer["snapshot"])
+    takeover._send_word(connection, {"word": "ready"})
+    assert "counters" in takeover._receive_word(connection)
+
+
+def test_a_stalled_successor_is_left_after_its_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(takeover, "WORD_SECONDS", 0.2)
+    done = site.hand_over()
+    with closing(connect(site.path)) as connection:
+        _as_far_as_ready(connection, site)
+        assert done.result(5) is False
+    assert serves(site)
+
+
+def test_a_successor_listens_where_its_predecessor_did(site: Site) -> None:
+    with closing(takeover.listen(site.path)) as second, closing(connect(site.path)):
+        second.settimeout(2)
+        accepted, _ = second.accept()
+        accepted.close()
+    assert list(site.path.parent.iterdir()) == [site.path]
