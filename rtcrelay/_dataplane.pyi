@@ -14,6 +14,7 @@ __all__ = [
     "SPP_HEADER",
     "UFRAG_LENGTH",
     "Claim",
+    "Core",
     "Event",
     "Flow",
     "KeyRing",
@@ -24,6 +25,7 @@ __all__ = [
     "SppHeader",
     "StunMessage",
     "UfragError",
+    "Verdict",
     "classify",
     "mint_ufrag",
     "open_ufrag",
@@ -342,3 +344,51 @@ class Claim:
     @property
     def idle_seconds(self) -> float:
         """Since it was opened (pending) or last confirmed."""
+
+@final
+class Core:
+    """The relay's decisions without its sockets: what would become of a packet, and why?
+
+    The path table lives and learns as in a relay; the time is an argument and should not go back.
+    """
+
+    def __new__(cls, config: RelayConfig) -> Core: ...
+    def handle_public(
+        self, now_seconds: float, listener: int, source: Address, payload: bytes, *, local: str | None = None
+    ) -> Verdict:
+        """Judges what a client sent to the public address of listener number ``listener``; ``local`` is the
+        address it was sent to, if that is a wildcard."""
+
+    def handle_internal(self, now_seconds: float, source: Address, datagram: bytes) -> Verdict:
+        """Judges what came to an internal address, SPP header in front."""
+
+    def flows(self, now_seconds: float) -> list[Flow]:
+        """Every path in the table."""
+
+@final
+class Verdict:
+    """What a relay does with a datagram."""
+
+    @property
+    def action(self) -> Literal["forward", "answer", "to_client", "pass", "hold", "consumed", "drop"]:
+        """Forward to ``next_hops``; answer the client itself; payload to a client; pass the datagram on to
+        another relay unchanged; hold it for a route cache's answer; take note only; drop for ``reason``."""
+    @property
+    def next_hops(self) -> list[Address]:
+        """Where it goes (forward, pass)."""
+    @property
+    def reason(self) -> str | None:
+        """A key of `DROP_REASONS`; None unless dropped."""
+    @property
+    def route(self) -> Route | None:
+        """What the ufrag of a binding request says, whether or not it was followed; None if there is none
+        or it does not open."""
+    @property
+    def client(self) -> Address | None:
+        """The client the payload goes to (to_client)."""
+    @property
+    def listener(self) -> int | None:
+        """The listener that sends it there."""
+    @property
+    def answer(self) -> bytes:
+        """The relay's own answer; empty unless ``action`` is answer."""

@@ -100,6 +100,17 @@ const KINDS: [(&str, ufrag::Kind); 5] = [
 ];
 
 impl Route {
+    pub(super) fn of(route: ufrag::Route) -> Route {
+        Route {
+            kind: route.kind.number(),
+            cluster: route.cluster,
+            endpoint: route.endpoint,
+            port: route.port,
+            nonce: route.nonce,
+            key_id: route.key_id,
+        }
+    }
+
     fn kind_of(&self) -> ufrag::Kind {
         ufrag::Kind::from_number(self.kind).expect("made from a kind")
     }
@@ -222,15 +233,7 @@ fn open_ufrag(ring: &KeyRing, ufrag: Text) -> PyResult<Route> {
         Text::Str(text) => text.as_bytes(),
         Text::Bytes(bytes) => bytes,
     };
-    let route = ring.ring.open(bytes).map_err(ufrag_error)?;
-    Ok(Route {
-        kind: route.kind.number(),
-        cluster: route.cluster,
-        endpoint: route.endpoint,
-        port: route.port,
-        nonce: route.nonce,
-        key_id: route.key_id,
-    })
+    ring.ring.open(bytes).map(Route::of).map_err(ufrag_error)
 }
 
 #[pyclass(frozen, eq, hash, module = "rtcrelay._dataplane")]

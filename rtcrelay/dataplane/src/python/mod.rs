@@ -1,6 +1,7 @@
 //! The Python face: conversions and nothing else. `_dataplane.pyi` documents it.
 
 mod codec;
+mod explain;
 mod relay;
 
 use std::net::{IpAddr, SocketAddr};
@@ -44,5 +45,6 @@ fn dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add("DROP_REASONS", reasons)?;
     codec::register(module)?;
-    relay::register(module)
+    relay::register(module)?;
+    explain::register(module)
 }

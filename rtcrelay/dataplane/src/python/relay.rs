@@ -68,7 +68,7 @@ impl Policy {
 }
 
 #[pyclass(frozen, module = "rtcrelay._dataplane")]
-struct RelayConfig(Config);
+pub(super) struct RelayConfig(pub(super) Config);
 
 #[pymethods]
 impl RelayConfig {
@@ -339,7 +339,7 @@ impl Event {
 }
 
 #[pyclass(frozen, get_all, module = "rtcrelay._dataplane")]
-struct Flow {
+pub(super) struct Flow {
     client: Address,
     ingress: u16,
     claims: Vec<Claim>,
@@ -352,7 +352,7 @@ struct Flow {
 }
 
 impl Flow {
-    fn of(path: &Path, now: Time) -> Flow {
+    pub(super) fn of(path: &Path, now: Time) -> Flow {
         Flow {
             client: to_address(path.key.client.into()),
             ingress: path.key.ingress,
