@@ -1,4 +1,4 @@
-"""What a long-running process owes its surroundings: readiness, logs, its admin socket, an end with its parent."""
+"""What a long-running process owes its surroundings: readiness, logs, a clean end, and one with its parent."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import logging
 import os
 import signal
 import socket
-import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rtcrelay.errors import BackendError
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-SOCKET_MODE = 0o660
-"""Owner and group may steer the relay; nobody else may even look."""
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What asks a service to end."""
 
 log = logging.getLogger("rtcrelay")
 """The logger above all of the package's."""
@@ -38,6 +39,30 @@ def sd_notify(state: str) -> None:
         log.warning("cannot notify the service manager at %s: %s", address.replace("\0", "@"), error.strerror)
 
 
+def watchdog_seconds(environ: Mapping[str, str]) -> float | None:
+    """Within which time the service manager wants to hear ``WATCHDOG=1``, as sd_watchdog_enabled(3); None: never."""
+    limit, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not (limit.isascii() and limit.isdecimal()) or int(limit) == 0:
+        return None
+    return int(limit) / 1e6 if pid in ("", str(os.getpid())) else None
+
+
+def handle_end_signals(loop: AbstractEventLoop, end: Callable[[], None]) -> None:
+    """Has the first SIGTERM or SIGINT call ``end``, and the next one end the process at once.
+
+    Then it ends by that signal, as if it had never been handled: whoever sent two does not want to wait.
+    """
+
+    def first() -> None:
+        for signum in END_SIGNALS:
+            loop.remove_signal_handler(signum)
+            signal.signal(signum, signal.SIG_DFL)
+        end()
+
+    for signum in END_SIGNALS:
+        loop.add_signal_handler(signum, first)
+
+
 def runtime_directory(environ: Mapping[str, str]) -> Path:
     """Where sockets go: systemd's ``$RUNTIME_DIRECTORY``, else /run/rtcrelay, else ``$XDG_RUNTIME_DIR/rtcrelay``.
 
@@ -50,6 +75,14 @@ def runtime_directory(environ: Mapping[str, str]) -> Path:
     if not writable and environ.get("XDG_RUNTIME_DIR"):
         return Path(environ["XDG_RUNTIME_DIR"], "rtcrelay")
     return system
+
+
+def runtime_directories(environ: Mapping[str, str]) -> list[Path]:
+    """Where sockets of running services may be: theirs may be another user's, so all places but systemd's are asked."""
+    if environ.get("RUNTIME_DIRECTORY"):
+        return [runtime_directory(environ)]
+    own = [Path(environ["XDG_RUNTIME_DIR"], "rtcrelay")] if environ.get("XDG_RUNTIME_DIR") else []
+    return [Path("/run/rtcrelay"), *own]
 
 
 def die_with_parent(parent: int, signum: int = signal.SIGTERM) -> None:
@@ -89,41 +122,6 @@ def set_up_logging(form: str, *, verbosity: int = 0) -> None:
     log.setLevel(logging.WARNING if verbosity < 0 else logging.INFO if verbosity == 0 else logging.DEBUG)
 
 
-class AdminSocket:
-    """A listening Unix socket as a context manager; None for no path. Raises BackendError on entering."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._socket: socket.socket | None = None
-        self._inode = 0
-
-    def __enter__(self) -> socket.socket | None:
-        if self._path is None:
-            return None
-        try:
-            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            _remove_stale(self._path)
-            self._socket = _listen(self._path)
-            self._inode = self._path.stat().st_ino
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise BackendError(
-                f"cannot make admin socket {self._path}: {reason}", hint="--admin SOCKET names another place"
-            ) from error
-        return self._socket
-
-    def __exit__(self, *_: object) -> None:
-        if self._socket is None or self._path is None:
-            return
-        self._socket.close()
-        try:
-            # Not the socket of somebody who took the place meanwhile.
-            if self._path.stat().st_ino == self._inode:
-                self._path.unlink()
-        except OSError:
-            pass
-
-
 class _TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         self.converter = time.gmtime
@@ -146,43 +144,3 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
-
-
-def _listen(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    try:
-        # Connecting needs write permission, which the usual umask gives to the owner alone until the chmod.
-        mask = os.umask(0o177)
-        try:
-            listener.bind(os.fspath(path))
-        finally:
-            os.umask(mask)
-        os.chmod(path, SOCKET_MODE)
-        listener.listen(128)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _remove_stale(path: Path) -> None:
-    """Removes a socket that nobody listens on. Raises BackendError if somebody does, or it is no socket."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise BackendError(f"cannot make admin socket {path}: the file exists and is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as client:
-        client.settimeout(1)
-        try:
-            client.connect(os.fspath(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-        except TimeoutError:
-            pass  # a full backlog: somebody is alive
-    raise BackendError(
-        f"cannot make admin socket {path}: another process listens there",
-        hint=f"ss -xlp src {path}; --admin SOCKET names another place",
-    )

@@ -23,6 +23,8 @@ from rtcrelay.errors import ExitStatus, RtcrelayError, UsageError
 COMMANDS = {
     "serve": ("rtcrelay.cli.serve", "Run a relay or a transceiver."),
     "demo": ("rtcrelay.cli.demo", "Prove the whole path on this machine: a call through a relay, and its recovery."),
+    "status": ("rtcrelay.cli.operate", "Show how the relays and transceivers of this machine fare."),
+    "drain": ("rtcrelay.cli.operate", "Have load balancers send new calls elsewhere, before a restart."),
     "ufrag": ("rtcrelay.cli.ufrag", "Make and read routing ufrags."),
     "keys": ("rtcrelay.cli.keys", "Make and show the keys of routing ufrags."),
     "completion": ("rtcrelay.cli.about", "Print the completion script of a shell."),

@@ -12,10 +12,11 @@ import typer
 
 from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import Common, leaf, parsed
-from rtcrelay.errors import ExitStatus
+from rtcrelay.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
-    from rtcrelay.client.demo.site import Site
+    from rtcrelay.client.demo.scene import Scene
+    from rtcrelay.client.demo.site import Site, SiteOptions
     from rtcrelay.client.demo.steps import Step
 
 app = new_group()
@@ -24,6 +25,12 @@ _SECONDS = typer.Option(
     "--seconds", metavar="N", help="Seconds of speech, half of them after the relay's crash, 2 to 3600. [default: 10]"
 )
 _SERVE = typer.Option("--serve", help="Start the processes, say how to call them from a browser, and keep them.")
+_LAN = typer.Option(
+    "--lan",
+    metavar="ADDRESS",
+    help="With --serve: let phones and other machines call, at this IPv4 address of this machine, by HTTPS and with"
+    " a token. Keys, token and certificate are made for this run.",
+)
 _JSON = typer.Option("--json", help="One JSON object instead of the table.")
 
 _WIDTHS = (24, 15, 15, 20)
@@ -36,12 +43,14 @@ _WIDTHS = (24, 15, 15, 20)
     examples="""
     rtcrelay demo
     rtcrelay demo --seconds 60 --json
-    rtcrelay demo --serve""",
+    rtcrelay demo --serve
+    rtcrelay demo --serve --lan 192.168.1.20""",
 )
 def demo(
     common: Common,
     seconds: Annotated[str, _SECONDS] = "10",
     serve: Annotated[bool, _SERVE] = False,
+    lan: Annotated[str | None, _LAN] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> ExitStatus:
     """Prove the whole path on this machine: two calls through a relay, and its recovery.
@@ -53,18 +62,36 @@ def demo(
     length = parsed("--seconds", seconds, _seconds)
     from rtcrelay.client.demo.run import run_demo, serve_demo
 
+    if lan is not None and not serve:
+        raise UsageError("--lan is for callers from outside, expected --serve with it")
     if serve:
-        serve_demo(_Program(length) if as_json else _Person(common.verbosity))
+        options = _lan_options(lan) if lan is not None else None
+        serve_demo(_Program(length) if as_json else _Person(common.verbosity), options)
         return ExitStatus.OK
     if as_json:
         program = _Program(length)
         passed = run_demo(program, seconds=length)
         program.finish(passed)
     else:
-        person = _Person(common.verbosity)
-        passed = run_demo(person, seconds=length)
+        person = _person(common)
+        try:
+            passed = run_demo(person, seconds=length)
+        finally:
+            person.close()
         person.finish(passed)
     return ExitStatus.OK if passed else ExitStatus.PROBLEM
+
+
+def _lan_options(address: str) -> SiteOptions:
+    import secrets
+
+    from rtcrelay.client.demo.lan import local_address
+    from rtcrelay.client.demo.site import DEFAULT_PORTS, SiteOptions
+
+    # The published key is for loopback alone.
+    key = secrets.token_bytes(16)
+    lan = parsed("--lan", address, local_address)
+    return SiteOptions(lan=lan, relay_secret=key, transceiver_secret=key, ports=DEFAULT_PORTS)
 
 
 def _seconds(text: str) -> float:
@@ -73,8 +100,22 @@ def _seconds(text: str) -> float:
     return float(whole_number(2, 3600)(text))
 
 
+def _person(common: Common) -> _Person:
+    from rtcrelay.cli.live import can_redraw
+    from rtcrelay.cli.picture import LEAST_HEIGHT, LEAST_WIDTH
+
+    live = can_redraw(sys.stdout, os.environ, width=LEAST_WIDTH, height=LEAST_HEIGHT)
+    return (
+        _Watcher(common.verbosity)
+        if live and not common.verbosity and common.color != "never"
+        else _Person(common.verbosity)
+    )
+
+
 class _Program:
     """One JSON object at the end."""
+
+    wants_scenes = False
 
     def __init__(self, seconds: float) -> None:
         self._result: dict[str, Any] = {"kind": "demo", "v": 1, "passed": False, "seconds": seconds}
@@ -84,7 +125,10 @@ class _Program:
     def on_site(self, site: Site) -> None:
         self._result |= _addresses(site)
 
-    def on_begin(self, title: str) -> None:
+    def on_begin(self, name: str, title: str) -> None:
+        pass
+
+    def on_scene(self, scene: Scene) -> None:
         pass
 
     def on_step(self, step: Step) -> None:
@@ -101,6 +145,8 @@ class _Program:
 class _Person:
     """A table that grows line by line; on a terminal, the step under way stands below it."""
 
+    wants_scenes = False
+
     def __init__(self, verbosity: int) -> None:
         self._quiet = verbosity < 0
         self._is_live = not self._quiet and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -113,7 +159,13 @@ class _Person:
         self._say(f"Two calls, one address: client -> relay {_text(site.relay.vip)} -> transceiver a or b\n")
         self._say(_line("STEP", *(f"CALL TO {name}" for name in names), "COUNTED BY"))
 
-    def on_begin(self, title: str) -> None:
+    def on_scene(self, scene: Scene) -> None:
+        """Nobody draws here."""
+
+    def close(self) -> None:
+        """Gives the terminal back."""
+
+    def on_begin(self, name: str, title: str) -> None:
         if self._is_live:
             print(f"... {title}", end="", flush=True)
 
@@ -130,7 +182,12 @@ class _Person:
     def on_serving(self, site: Site) -> None:
         self._say(f"A relay at {_text(site.relay.vip)} (UDP), and behind it:")
         for node in site.transceivers:
-            self._say(f"  transceiver {node.name}: open {node.page} in a browser on this machine and press Call")
+            where = "in this network" if site.access else "on this machine"
+            self._say(f"  transceiver {node.name}: open {node.page} in a browser {where} and press Call")
+        if site.access:
+            self._say("\nWhoever has such an address can call. The browser warns, because nobody has signed the")
+            self._say("certificate; compare its SHA-256 fingerprint and go on:")
+            self._say(f"  {site.access.fingerprint}")
         self._say(f"\nKeys, logs and admin sockets: {site.directory}")
         self._say(f"  curl --unix-socket {site.relay.admin.socket} http://relay/v1/flows")
         self._say("Ctrl-C ends everything.")
@@ -148,6 +205,47 @@ class _Person:
     def _say(self, line: str) -> None:
         if not self._quiet:
             print(line, flush=True)
+
+
+class _Watcher(_Person):
+    """The same table, and below it a picture of the packets' path as long as something happens."""
+
+    wants_scenes = True
+
+    def __init__(self, verbosity: int) -> None:
+        from rtcrelay.cli.live import Screen
+
+        super().__init__(verbosity)
+        self._is_live = False
+        self._screen = Screen(sys.stdout)
+        self._scene: Scene | None = None
+        self._step = ""
+
+    def on_begin(self, name: str, title: str) -> None:
+        # What was killed a moment ago is what the next lines are about, until they are done.
+        self._step = name
+        self._draw()
+
+    def on_step(self, step: Step) -> None:
+        super().on_step(step)
+        self._draw()
+
+    def on_scene(self, scene: Scene) -> None:
+        self._scene = scene
+        self._draw()
+
+    def close(self) -> None:
+        self._screen.close()
+
+    def _draw(self) -> None:
+        from rtcrelay.cli.picture import draw
+
+        if self._scene is not None:
+            self._screen.show(draw(self._scene, self._step, self._screen.width))
+
+    def _say(self, line: str) -> None:
+        for each in line.split("\n"):
+            self._screen.say(each)
 
 
 def _line(*cells: str) -> str:

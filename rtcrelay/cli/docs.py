@@ -20,7 +20,7 @@ from rtcrelay.cli.app import COMMANDS, ROOT_EPILOG, ROOT_HELP, root_command
 SHELLS = ("bash", "zsh", "fish")
 
 # A page of its own for what has more to say than one line.
-_PAGES = ("serve", "demo", "ufrag", "keys")
+_PAGES = ("serve", "demo", "status", "drain", "ufrag", "keys")
 
 _ENVIRONMENT = (
     ("RTCRELAY_…", "A setting, as each option says. An option on the command line comes first."),
@@ -29,6 +29,7 @@ _ENVIRONMENT = (
     ("CREDENTIALS_DIRECTORY", "Holds keys.toml if no key file is named (systemd: LoadCredential=keys.toml:…)."),
     ("RUNTIME_DIRECTORY", "Where admin sockets are made (systemd: RuntimeDirectory=rtcrelay)."),
     ("NOTIFY_SOCKET", "Where readiness is reported, as sd_notify(3)."),
+    ("WATCHDOG_USEC", "A relay reports twice within this time that it works (systemd: WatchdogSec=)."),
     ("NO_COLOR", "Tables have no colour."),
 )
 _FILES = (

@@ -38,7 +38,7 @@ def relay(
     """Run a relay: one public UDP address in front of any number of transceivers.
 
     The defaults make a relay for transceivers on this machine. SIGHUP reads keys, networks and nodes again; SIGTERM
-    ends with 0.
+    ends with 0, and a second one at once. A relay that loses a packet thread ends with 70, to be restarted.
     """
     if print_config:
         print(config.show("relay", flags, common.config))

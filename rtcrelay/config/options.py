@@ -68,6 +68,14 @@ KEY_FILE = Setting(
     shared=True,
     default_help="$CREDENTIALS_DIRECTORY/keys.toml",
 )
+NODES = Setting(
+    "nodes",
+    "ID=ADDR",
+    "Where a node id in a ufrag leads; a table [nodes] in TOML.",
+    text.parse_node,
+    many=True,
+    shared=True,
+)
 LOG_FORMAT = Setting(
     "log_format",
     "FORMAT",
@@ -96,11 +104,22 @@ def _admin(name: str) -> Setting:
     )
 
 
+METRICS = Setting(
+    "metrics",
+    "ADDR",
+    "TCP address for /metrics (Prometheus), /healthz and /readyz, read-only, for whoever can reach it; the admin"
+    " socket has them too. [::]:PORT takes IPv4 as well; none for none.",
+    lambda value: None if value == "none" else text.address()(value),
+    default_help="none",
+)
+
+
 RELAY = (
     Setting(
         "listen",
         "ADDR",
-        "Public UDP address, IP:PORT or [IP6]:PORT.",
+        "Public UDP address, IP:PORT or [IP6]:PORT. A wildcard stands for one public address (VIP), on whichever"
+        " interface it arrives; several VIPs are several listeners.",
         text.address(PUBLIC_PORT),
         f"0.0.0.0:{PUBLIC_PORT}",
         short="-l",
@@ -127,14 +146,7 @@ RELAY = (
         many=True,
     ),
     Setting("peers", "CIDR", "Where other relays' internal addresses are.", text.parse_network, many=True),
-    Setting(
-        "nodes",
-        "ID=ADDR",
-        "Where a node id in a ufrag leads; a table [nodes] in TOML.",
-        text.parse_node,
-        many=True,
-        shared=True,
-    ),
+    NODES,
     KEY_FILE,
     Setting(
         "idle_timeout",
@@ -166,6 +178,7 @@ RELAY = (
         many=True,
     ),
     _admin("relay.sock"),
+    METRICS,
     LOG_FORMAT,
     INSECURE_PUBLIC,
 )
@@ -204,6 +217,30 @@ TRANSCEIVER = (
         "File with the Bearer token of signaling; without it --http must be a loopback address.",
         text.parse_path,
     ),
+    Setting(
+        "tls_cert",
+        "FILE",
+        "Certificate chain of signaling (PEM), for https; without it --http is plain, for a proxy in front.",
+        text.parse_path,
+    ),
+    Setting("tls_key", "FILE", "Private key of that certificate (PEM, not encrypted).", text.parse_path),
+    Setting(
+        "signaling_address",
+        "ADDR",
+        "IPv4 address at which the other transceivers reach this one's signaling, if it is not the one of --http, or"
+        " of --media where --http is a wildcard.",
+        text.address(concrete=True),
+    ),
+    Setting(
+        "signaling_peers",
+        "NETWORK",
+        "Where the other transceivers' signaling is, as CIDR, CIDR:PORT or CIDR:FIRST-LAST: a request about a session"
+        " of theirs is passed on to there and nowhere else.",
+        text.parse_network_ports,
+        "127.0.0.0/8",
+        many=True,
+    ),
+    NODES,
     Setting("backend", "URI", "What answers the caller.", str, "echo"),
     Setting("max_sessions", "N", "Sessions at once, 1 to 100000.", text.whole_number(1, 100_000), "500"),
     Setting(
@@ -214,9 +251,18 @@ TRANSCEIVER = (
         "2h",
     ),
     Setting(
+        "drain_timeout",
+        "DURATION",
+        "After SIGTERM sessions may go on for this time, 0s to 24h; then they are told and ended. Less than what the"
+        " service manager waits: Kubernetes gives 30s, systemd 90s.",
+        text.duration_between(0, 86_400),
+        "25s",
+    ),
+    Setting(
         "direct", "ADDR", "Also take media at this UDP address without a relay (no SPP).", text.address(concrete=True)
     ),
     _admin("transceiver-NODE.sock"),
+    METRICS,
     Setting(
         "cors_origin",
         "ORIGIN",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from rtcrelay.config.options import KEY_FILE, PROGRAMS
 from rtcrelay.config.settings import RelaySettings, TransceiverSettings
 from rtcrelay.config.sources import Value, load_files, resolve
 from rtcrelay.config.text import Address
-from rtcrelay.daemon import runtime_directory
+from rtcrelay.daemon import runtime_directories, runtime_directory
 from rtcrelay.errors import ConfigError
 
 Flags: TypeAlias = Mapping[str, object]
@@ -44,6 +44,7 @@ def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[st
         admission_burst=found["admission_burst"].parsed,
         admission_exempt=found["admission_exempt"].parsed,
         admin_socket=found["admin"].parsed,
+        metrics=found["metrics"].parsed,
         log_format=found["log_format"].parsed,
         spp_insecure_public=found["spp_insecure_public"].parsed,
     )
@@ -67,6 +68,10 @@ def transceiver_settings(
             f"{media.origin}: {media.words[0]!r} is IPv6, which does not fit into a ufrag",
             hint="give this transceiver a --node-id, and the relays its address in --nodes ID=ADDR",
         )
+    cert, key = found["tls_cert"], found["tls_key"]
+    if (cert.parsed is None) != (key.parsed is None):
+        given, missing = (cert, "--tls-key") if key.parsed is None else (key, "--tls-cert")
+        raise ConfigError(f"{given.origin} is given without {missing}, expected both or neither")
     return TransceiverSettings(
         http=http.parsed,
         media=media.parsed,
@@ -77,11 +82,18 @@ def transceiver_settings(
         node_id=found["node_id"].parsed,
         cluster=found["cluster"].parsed,
         auth_token_file=found["auth_token_file"].parsed,
+        tls_cert=cert.parsed,
+        tls_key=key.parsed,
+        signaling_address=found["signaling_address"].parsed,
+        signaling_peers=found["signaling_peers"].parsed,
+        nodes=_nodes(found["nodes"]),
         backend=found["backend"].parsed,
         max_sessions=found["max_sessions"].parsed,
         max_session_seconds=found["max_session_duration"].parsed,
+        drain_timeout_seconds=found["drain_timeout"].parsed,
         direct=found["direct"].parsed,
         admin_socket=found["admin"].parsed,
+        metrics=found["metrics"].parsed,
         log_format=found["log_format"].parsed,
         cors_origins=found["cors_origin"].parsed,
         spp_insecure_public=found["spp_insecure_public"].parsed,
@@ -93,6 +105,27 @@ def find_key_file(flags: Flags, config: Path | None = None, environ: Mapping[str
     environ = os.environ if environ is None else environ
     value = resolve(None, KEY_FILE, flags, load_files(config, environ), environ)
     return _key_file(_credential(value, environ))
+
+
+def find_admin_sockets(
+    named: Sequence[str], config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Where services of this machine may be asked, each place once.
+
+    ``named`` on the command line; else what the environment or the files say; else the sockets that are there.
+    Raises ConfigError.
+    """
+    environ = os.environ if environ is None else environ
+    files = load_files(config, environ)
+    found: list[Path] = []
+    for program, settings in PROGRAMS.items():
+        setting = next(setting for setting in settings if setting.name == "admin")
+        for word in named or (None,):
+            value = resolve(program, setting, {"admin": word}, files, environ)
+            found += [value.parsed] if value.parsed is not None else []
+    if not found:
+        found = [path for place in runtime_directories(environ) for path in sorted(place.glob("*.sock"))]
+    return list(dict.fromkeys(found))
 
 
 def resolve_all(program: str, flags: Flags, config: Path | None, environ: Mapping[str, str]) -> dict[str, Value]:

@@ -42,6 +42,8 @@ class RelaySettings:
     """Networks of sources without that limit."""
     admin_socket: Path | None = None
     """Unix socket of the admin interface."""
+    metrics: Address | None = None
+    """TCP address of metrics and health."""
     log_format: LogFormat = "auto"
     """How log lines look."""
     spp_insecure_public: bool = False
@@ -77,16 +79,30 @@ class TransceiverSettings:
     """The cluster that owns the sessions."""
     auth_token_file: Path | None = None
     """File with the Bearer token; None only if ``http`` is a loopback address."""
+    tls_cert: Path | None = None
+    """Certificate chain of signaling; None: plain HTTP."""
+    tls_key: Path | None = None
+    """Its private key; there if and only if ``tls_cert`` is."""
+    signaling_address: Address | None = None
+    """Where other transceivers reach this one's signaling; None: it follows from ``http`` and ``media``."""
+    signaling_peers: tuple[str, ...] = ("127.0.0.0/8",)
+    """Networks with or without ports to which requests about others' sessions may be passed on."""
+    nodes: Mapping[int, Address] | None = None
+    """Node ids and their media addresses, for owners whose HTTP address does not fit into a session's URL."""
     backend: str = "echo"
     """What answers the caller."""
     max_sessions: int = 500
     """Sessions at once."""
     max_session_seconds: float = 7200.0
     """A session ends after this time."""
+    drain_timeout_seconds: float = 25.0
+    """How long sessions may go on after SIGTERM."""
     direct: Address | None = None
     """UDP address for media without a relay."""
     admin_socket: Path | None = None
     """Unix socket of the admin interface."""
+    metrics: Address | None = None
+    """TCP address of metrics and health."""
     log_format: LogFormat = "auto"
     """How log lines look."""
     cors_origins: tuple[str, ...] = ()
@@ -97,5 +113,6 @@ class TransceiverSettings:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Every IP address and network that the transceiver listens on, names or takes packets from."""
-        direct = (self.direct,) if self.direct else ()
-        return (*(ip for ip, _ in (self.http, self.media, *self.ingresses, *direct)), *self.relays)
+        sockets = [self.http, self.media, *self.ingresses, *(self.nodes or {}).values()]
+        sockets += [address for address in (self.direct, self.signaling_address) if address]
+        return (*(ip for ip, _ in sockets), *self.relays, *self.signaling_peers)

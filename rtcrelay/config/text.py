@@ -225,6 +225,17 @@ def network_of(text: str) -> IpNetwork:
     return ipaddress.ip_network(text if text.count(":") > 1 else text.partition(":")[0])
 
 
+def ports_of(text: str) -> range:
+    """The ports of what `parse_network` or `parse_network_ports` returned; all of them if it names none."""
+    bracketed = re.fullmatch(r"\[[^\]]*\](?::(.*))?", text)
+    if bracketed:
+        span = bracketed.group(1) or ""
+    else:
+        span = "" if text.count(":") > 1 else text.partition(":")[2]
+    first, dash, last = span.partition("-")
+    return range(int(first), int(last if dash else first) + 1) if span else range(1, 65536)
+
+
 def is_internal(text: str) -> bool:
     """Whether a network lies in the private, loopback, link-local or unique local ranges."""
     network = network_of(text)

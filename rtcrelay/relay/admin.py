@@ -1,16 +1,21 @@
-"""HTTP on the admin socket: health, counts, the path table, reload."""
+"""HTTP on the admin socket: counts, the path table, reload, drain. Health and metrics also where strangers may ask."""
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
 
+from rtcrelay.admin.http import start_http
+from rtcrelay.config.text import format_address
 from rtcrelay.errors import RtcrelayError
+from rtcrelay.metrics.pages import Pages
+from rtcrelay.metrics.process import ProcessMetrics
+from rtcrelay.relay.metrics import RelayMetrics
 
 if TYPE_CHECKING:
     from rtcrelay.relay.control import Control
@@ -21,24 +26,33 @@ MAX_FLOWS = 10_000
 """Paths in one page at most: about 3 MB of JSON, made in some 50 ms during which nothing else is answered."""
 
 
-async def start_admin(control: Control, listener: socket.socket) -> Callable[[], Awaitable[None]]:
-    """Serves the admin interface on a listening socket; returns what ends it."""
-    runner = web.AppRunner(application(control), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.SockSite(runner, listener).start()
-    return runner.cleanup
+async def start_admin(
+    control: Control,
+    admin_socket: socket.socket | None,
+    metrics_socket: socket.socket | None,
+    stack: AsyncExitStack,
+) -> None:
+    """Serves what each listening socket may show, until ``stack`` is left."""
+    pages = Pages(control, [ProcessMetrics("relay", lambda: control.key_file), _relay_metrics(control)])
+    if admin_socket is not None:
+        stack.push_async_callback(await start_http(application(control, pages), admin_socket))
+    if metrics_socket is not None:
+        stack.push_async_callback(await start_http(pages.application(), metrics_socket))
+        log.info("metrics and health on %s", format_address(metrics_socket.getsockname()[:2]))
 
 
-def application(control: Control) -> web.Application:
+def _relay_metrics(control: Control) -> RelayMetrics:
+    return RelayMetrics(
+        control.relay,
+        workers=control.settings.workers,
+        max_flows=control.settings.max_flows,
+        is_draining=lambda: control.is_draining,
+        overflows=control.receive_overflows,
+    )
+
+
+def application(control: Control, pages: Pages) -> web.Application:
     """The admin interface as aiohttp serves it."""
-
-    async def health(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def ready(_: web.Request) -> web.Response:
-        if control.is_ready():
-            return web.Response(text="ready\n")
-        return web.Response(text="not every worker lives\n", status=503)
 
     async def stats(_: web.Request) -> web.Response:
         return _json(control.stats())
@@ -59,14 +73,18 @@ def application(control: Control) -> web.Application:
             return _json({"error": str(error)}, status=422)
         return _json({"kind": "reload", "v": 1, "keys": control.keys()})
 
+    async def drain(request: web.Request) -> web.Response:
+        return _json(control.drain(request.method == "POST"))
+
     served = web.Application(client_max_size=1024)
+    pages.add_to(served)
     served.add_routes(
         [
-            web.get("/healthz", health),
-            web.get("/readyz", ready),
             web.get("/v1/stats", stats),
             web.get("/v1/flows", flows),
             web.post("/v1/reload", reload),
+            web.post("/v1/drain", drain),
+            web.delete("/v1/drain", drain),
         ]
     )
     return served

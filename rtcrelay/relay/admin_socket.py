@@ -1,3 +1,3 @@
-"""The admin socket's former place; see `rtcrelay.daemon`."""
+"""The admin socket's former place; see `rtcrelay.admin.unix_socket`."""
 
-from rtcrelay.daemon import AdminSocket as AdminSocket
+from rtcrelay.admin.unix_socket import AdminSocket as AdminSocket

@@ -1,4 +1,4 @@
-"""The running relay's control plane: signals, reload, and what the admin interface may ask.
+"""The running relay's control plane: signals, reload, drain, and what the admin interface may ask.
 
 Imported after the data plane forwards.
 """
@@ -12,17 +12,20 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 import rtcrelay
 from rtcrelay._dataplane import Flow, Relay
 from rtcrelay.config import RelaySettings
 from rtcrelay.config.text import format_address
-from rtcrelay.daemon import sd_notify
+from rtcrelay.daemon import handle_end_signals, sd_notify, watchdog_seconds
 from rtcrelay.errors import ExitStatus, RtcrelayError
 from rtcrelay.keys import KeyFile
+from rtcrelay.relay.kernel import receive_overflows
 from rtcrelay.relay.policy import load_policy
+from rtcrelay.relay.watch import Watch
 
 log = logging.getLogger("rtcrelay.relay")
 
@@ -41,30 +44,31 @@ class Control:
         self._key_file = key_file
         self._reread = reread
         self._started = time.monotonic()
+        self._is_draining = False
 
-    def run(self, admin_socket: socket.socket | None) -> ExitStatus:
-        """Serves until SIGTERM or SIGINT."""
-        return asyncio.run(self._serve(admin_socket))
+    def run(self, admin_socket: socket.socket | None, metrics_socket: socket.socket | None = None) -> ExitStatus:
+        """Serves until SIGTERM or SIGINT, or until a worker is lost: then the status is not `ExitStatus.OK`."""
+        return asyncio.run(self._serve(admin_socket, metrics_socket))
 
-    async def _serve(self, admin_socket: socket.socket | None) -> ExitStatus:
+    async def _serve(self, admin_socket: socket.socket | None, metrics_socket: socket.socket | None) -> ExitStatus:
         end = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, end.set)
+        handle_end_signals(loop, end.set)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-        stop_admin = None
-        if admin_socket is not None:
-            from rtcrelay.relay.admin import start_admin
+        watch = Watch(self.unhealthy, self._counts, sd_notify, watchdog_seconds(os.environ))
+        async with AsyncExitStack() as stack:
+            if admin_socket is not None or metrics_socket is not None:
+                from rtcrelay.relay.admin import start_admin
 
-            stop_admin = await start_admin(self, admin_socket)
-        sd_notify("READY=1\nSTATUS=forwarding")
-        await end.wait()
-        sd_notify("STOPPING=1\nSTATUS=stopping")
-        log.info("stopping")
-        if stop_admin is not None:
-            await stop_admin()
-        return ExitStatus.OK
+                await start_admin(self, admin_socket, metrics_socket, stack)
+            sd_notify("READY=1\nSTATUS=forwarding")
+            failure = await _first_failure(watch, end)
+            if failure is not None:
+                log.error("%s, so this relay must be restarted: ending with %d", failure, ExitStatus.SOFTWARE)
+            sd_notify("STOPPING=1\nSTATUS=stopping")
+            log.info("stopping")
+        return ExitStatus.OK if failure is None else ExitStatus.SOFTWARE
 
     def reload(self) -> None:
         """Applies the settings and keys as they are now to every packet from now on.
@@ -91,26 +95,70 @@ class Control:
             log.error("not reloaded, everything stays as it was: %s", error)
         sd_notify("READY=1")
 
-    def is_ready(self) -> bool:
-        """Whether sockets are bound, keys are loaded and every worker lives."""
-        return self._relay.gauges()["workers"] == self._settings.workers
+    def unhealthy(self) -> str | None:
+        """Why this relay must be restarted, or None; see `rtcrelay.metrics.pages.Condition`."""
+        alive, configured = self._relay.gauges()["workers"], self._settings.workers
+        return None if alive >= configured else f"{alive} of {configured} workers live"
+
+    def unready(self) -> str | None:
+        """Why a load balancer should send nothing new here, or None. Sockets are bound and keys loaded by now."""
+        return "draining" if self._is_draining else None
+
+    def drain(self, draining: bool) -> dict[str, Any]:
+        """Has load balancers move away, or come back. Forwarding goes on as before, also of new paths."""
+        if draining != self._is_draining:
+            self._is_draining = draining
+            log.info("draining: not ready for more, still forwarding" if draining else "no longer draining")
+            sd_notify(f"STATUS={'draining' if draining else 'forwarding'}")
+        return {"kind": "drain", "v": 1, "draining": draining, "flows": self._relay.gauges()["flows"]}
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether `drain` asked load balancers to move away."""
+        return self._is_draining
+
+    @property
+    def relay(self) -> Relay:
+        """The data plane."""
+        return self._relay
+
+    @property
+    def settings(self) -> RelaySettings:
+        """The settings in effect."""
+        return self._settings
+
+    @property
+    def key_file(self) -> KeyFile:
+        """The keys in use."""
+        return self._key_file
+
+    def receive_overflows(self) -> int:
+        """Datagrams that the kernel dropped at this relay's sockets because their buffers were full."""
+        return receive_overflows(address for pair in self._relay.listeners() for address in pair)
+
+    def _counts(self) -> Mapping[str, int]:
+        """Everything that happened so far, for the log."""
+        overflows = {"receive_overflows": self.receive_overflows()}
+        return {**self._relay.counters(), **self._relay.drops(), **overflows}
 
     def stats(self) -> dict[str, Any]:
         """Who this relay is, and its counts since start."""
         return {
             "kind": "relay_stats",
             "v": 1,
+            "role": "relay",
             "version": rtcrelay.__version__,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started, 3),
             "cluster": self._settings.cluster,
+            "is_draining": self._is_draining,
             "listeners": [
                 {"public": format_address(public), "internal": format_address(internal), "ingress": internal[1]}
                 for public, internal in self._relay.listeners()
             ],
             "keys": self.keys(),
             "gauges": dict(sorted(self._relay.gauges().items())),
-            "counters": dict(sorted(self._relay.counters().items())),
+            "counters": dict(sorted({**self._relay.counters(), "receive_overflows": self.receive_overflows()}.items())),
             "drops": dict(sorted(self._relay.drops().items())),
         }
 
@@ -124,6 +172,18 @@ class Control:
         return {"kind": "flows", "v": 1, "flows": [_flow(flow) for flow in flows], "next_cursor": following}
 
 
+async def _first_failure(watch: Watch, end: asyncio.Event) -> str | None:
+    """Waits for the end: why the watch wants it, or None if it was asked for."""
+    watching = asyncio.ensure_future(watch.until_failure())
+    ending = asyncio.ensure_future(end.wait())
+    try:
+        await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
+        return watching.result() if watching.done() else None
+    finally:
+        watching.cancel()
+        ending.cancel()
+
+
 def _flow(flow: Flow) -> dict[str, Any]:
     return {
         "kind": "flow",
@@ -134,6 +194,7 @@ def _flow(flow: Flow) -> dict[str, Any]:
             {
                 "next_hop": format_address(claim.next_hop),
                 "state": claim.state,
+                "key_id": claim.key_id,
                 "idle_s": round(claim.idle_seconds, 3),
             }
             for claim in flow.claims

@@ -13,11 +13,13 @@ from collections.abc import Callable
 
 import rtcrelay
 from rtcrelay._dataplane import Relay
+from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import RelaySettings
 from rtcrelay.config.text import format_address
-from rtcrelay.daemon import AdminSocket, sd_notify
+from rtcrelay.daemon import sd_notify
 from rtcrelay.errors import BackendError, ExitStatus
 from rtcrelay.keys import KeyFile
+from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.relay.policy import load_policy, relay_config
 
 log = logging.getLogger("rtcrelay.relay")
@@ -35,10 +37,10 @@ def check(settings: RelaySettings) -> str:
 
 
 def run(settings: RelaySettings, reread: Callable[[], RelaySettings] | None = None) -> ExitStatus:
-    """Runs a relay until SIGTERM or SIGINT.
+    """Runs a relay until SIGTERM or SIGINT, or until it loses a worker: then the status is `ExitStatus.SOFTWARE`.
 
     ``reread`` gives the settings anew on SIGHUP; without it, only the key file is read again. Raises ConfigError
-    before anything is bound, and BackendError if an address or the admin socket cannot be had.
+    before anything is bound, and BackendError if an address or a socket cannot be had.
     """
     # Until the control plane handles them, signals wait. The workers inherit the mask, so that the kernel never
     # picks one of them.
@@ -46,13 +48,14 @@ def run(settings: RelaySettings, reread: Callable[[], RelaySettings] | None = No
     try:
         key_file, policy = load_policy(settings)
         relay = Relay(relay_config(settings, policy))
-        with AdminSocket(settings.admin_socket) as admin_socket:
+        with AdminSocket(settings.admin_socket) as admin_socket, MetricsListener(settings.metrics) as metrics_socket:
             start(relay)
             try:
                 _announce(relay, settings, key_file)
                 from rtcrelay.relay.control import Control
 
-                return Control(relay, settings, key_file, reread or (lambda: settings)).run(admin_socket)
+                control = Control(relay, settings, key_file, reread or (lambda: settings))
+                return control.run(admin_socket, metrics_socket)
             finally:
                 relay.stop()
     finally:

@@ -34,7 +34,7 @@ class UnixConnection(http.client.HTTPConnection):
 class RelayProcess:
     """``rtcrelay serve relay`` on loopback, with free ports and in a directory of its own."""
 
-    def __init__(self, directory: Path, key_file: str, *args: str, before: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, key_file: str, *args: str, before: Sequence[str] = (), **environ: str) -> None:
         self.admin = directory / "relay.sock"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(directory / "notify"))
@@ -46,7 +46,7 @@ class RelayProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"NOTIFY_SOCKET": str(directory / "notify")},
+            env=os.environ | {"NOTIFY_SOCKET": str(directory / "notify")} | environ,
         )
 
     def __enter__(self) -> RelayProcess:

@@ -270,5 +270,42 @@ def test_every_address_of_a_service_is_known_to_the_demo_keys_check() -> None:
     assert settings.addresses == ("0.0.0.0", "127.0.0.1", "10.2.0.0/16", "10.1.0.0/16", "10.3.0.1")
     assert transceiver(direct="127.0.0.2:1").addresses == (
         *("127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.2"),
-        "127.0.0.0/8",
+        *("127.0.0.0/8", "127.0.0.0/8"),
     )
+    wide = transceiver(signaling_peers=["10.4.0.0/16"], signaling_address="10.4.0.1:1", nodes=["1=10.5.0.1:1"])
+    assert {"10.4.0.0/16", "10.4.0.1", "10.5.0.1"} <= set(wide.addresses)
+
+
+def test_a_certificate_and_its_key_come_together() -> None:
+    with pytest.raises(ConfigError, match="--tls-cert is given without --tls-key"):
+        transceiver(tls_cert="cert.pem")
+    with pytest.raises(ConfigError, match="--tls-key is given without --tls-cert"):
+        transceiver(tls_key="key.pem")
+    assert transceiver(tls_cert="cert.pem", tls_key="key.pem").tls_cert == Path("cert.pem")
+
+
+def test_metrics_are_off_until_an_address_is_named() -> None:
+    assert relay().metrics is None
+    assert transceiver().metrics is None
+    assert relay(metrics="0.0.0.0:9478").metrics == ("0.0.0.0", 9478)
+    assert transceiver(metrics="[::]:9478").metrics == ("::", 9478)
+    assert relay({"RTCRELAY_METRICS": "127.0.0.1:1"}, metrics="none").metrics is None
+    with pytest.raises(ConfigError, match=r"^--metrics: '127\.0\.0\.1' has no port, expected IP:PORT or"):
+        relay(metrics="127.0.0.1")
+
+
+def test_admin_sockets_are_those_that_were_named_else_configured_else_there(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("transceiver-a.sock", "relay.sock", "notes.txt"):
+        (run / name).touch()
+    environ = {"RUNTIME_DIRECTORY": str(run)}
+    assert config.find_admin_sockets((), None, environ) == [run / "relay.sock", run / "transceiver-a.sock"]
+    file = write(tmp_path / "c.toml", '[relay]\nadmin = "/a.sock"\n[transceiver]\nadmin = "/b.sock"\n')
+    assert config.find_admin_sockets((), file, environ) == [Path("/a.sock"), Path("/b.sock")]
+    assert config.find_admin_sockets((), file, environ | {"RTCRELAY_ADMIN": "/c.sock"}) == [Path("/c.sock")]
+    assert config.find_admin_sockets(("/d.sock", "/e.sock", "/d.sock"), file, environ) == [
+        Path("/d.sock"),
+        Path("/e.sock"),
+    ]
+    assert config.find_admin_sockets((), None, {"RUNTIME_DIRECTORY": str(tmp_path / "none")}) == []

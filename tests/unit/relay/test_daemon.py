@@ -134,3 +134,45 @@ def test_a_child_whose_parent_has_gone_already_ends_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGTERM
     assert done.stdout == ""
+
+
+def test_the_watchdogs_time_is_the_service_managers_and_only_for_this_process() -> None:
+    assert daemon.watchdog_seconds({"WATCHDOG_USEC": "2500000"}) == 2.5
+    assert daemon.watchdog_seconds({"WATCHDOG_USEC": "2500000", "WATCHDOG_PID": str(os.getpid())}) == 2.5
+    assert daemon.watchdog_seconds({"WATCHDOG_USEC": "2500000", "WATCHDOG_PID": "1"}) is None
+    for nothing in ("", "0", "-5", "soon"):
+        assert daemon.watchdog_seconds({"WATCHDOG_USEC": nothing}) is None
+    assert daemon.watchdog_seconds({}) is None
+
+
+def test_sockets_are_looked_for_where_any_user_may_have_made_them() -> None:
+    assert daemon.runtime_directories({"RUNTIME_DIRECTORY": "/run/x:/run/y", "XDG_RUNTIME_DIR": "/u"}) == [
+        Path("/run/x")
+    ]
+    assert daemon.runtime_directories({"XDG_RUNTIME_DIR": "/u"}) == [Path("/run/rtcrelay"), Path("/u/rtcrelay")]
+    assert daemon.runtime_directories({}) == [Path("/run/rtcrelay")]
+
+
+END_TWICE = """
+import asyncio, os, signal
+from rtcrelay import daemon
+
+async def main():
+    told = asyncio.Event()
+    daemon.handle_end_signals(asyncio.get_running_loop(), told.set)
+    os.kill(os.getpid(), signal.{first})
+    await told.wait()
+    print("asked to end", flush=True)
+    os.kill(os.getpid(), signal.{second})
+    await asyncio.sleep(60)
+
+{run}(main())
+"""
+
+
+@pytest.mark.parametrize("run", ["asyncio.run", "__import__('uvloop').run"])
+@pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGINT"), ("SIGTERM", "SIGINT")])
+def test_the_first_signal_asks_for_the_end_and_the_second_is_the_end(first: str, second: str, run: str) -> None:
+    code = END_TWICE.format(first=first, second=second, run=run)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("asked to end\n", -signal.Signals[second])

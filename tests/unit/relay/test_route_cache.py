@@ -115,7 +115,13 @@ def client(port: int) -> Address:
 
 def remembered(port: int, **changes: Any) -> tuple[str, str]:
     now = time.time_ns() // 1_000_000
-    fields: dict[str, Any] = {"cluster": 7, "next_hop": T1, "relay": "r", "created_ms": now, "expires_ms": now + 60_000} | changes
+    fields: dict[str, Any] = {
+        "cluster": 7,
+        "next_hop": T1,
+        "relay": "r",
+        "created_ms": now,
+        "expires_ms": now + 60_000,
+    } | changes
     return PathKey(client(port), 3479).text(), RouteEntry(**fields).text()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rtcrelay.daemon import AdminSocket
+from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.errors import BackendError, ExitStatus
 
 

@@ -1,0 +1,1 @@
+"""How a running service is asked and steered: its Unix socket, and the one-shot commands that talk to it."""

@@ -1,0 +1,124 @@
+"""The relay's numbers for Prometheus, out of the data plane's counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Protocol
+
+from rtcrelay.metrics.families import Metric, counter, counters, gauge
+
+_DIRECTIONS: Final = ("public_in", "public_out", "internal_in", "internal_out")
+
+_CLAIMS: Final = {
+    "claims_opened": "opened",
+    "claims_confirmed": "confirmed",
+    "claims_learned": "learned",
+    "claims_restored": "restored",
+}
+
+_SINGLE: Final = {
+    "announces": ("announces", "Announces of transceivers that came by."),
+    "probes": ("probes", "Binding requests with a probe ufrag."),
+    "stun_answered": ("stun_answered", "Binding requests without USERNAME that the relay answered itself."),
+    "questions": ("route_cache_questions", "Paths without a claim that the route cache was asked for."),
+    "held": ("held_packets", "Packets held for the answer to such a question."),
+    "fan_out": ("fan_out_packets", "Additional copies sent because a path had several confirmed claims."),
+    "icmp_errors": ("icmp_errors", "ICMP errors that the kernel reported for internal destinations."),
+    "receive_errors": ("receive_errors", "Receiving calls that failed."),
+    "panics": ("worker_panics", "Defects that stopped a turn of a worker; the worker goes on."),
+}
+
+_REFUSED_UFRAG: Final = (
+    "ufrag_foreign",
+    "ufrag_unknown_key",
+    "ufrag_revoked_key",
+    "ufrag_forged",
+    "ufrag_kind",
+    "cluster_unknown",
+    "node_unknown",
+    "endpoint_forbidden",
+)
+
+
+class Numbers(Protocol):
+    """The side of `_dataplane.Relay` that counts."""
+
+    def counters(self) -> dict[str, int]:
+        """As `_dataplane.Relay.counters`."""
+
+    def drops(self) -> dict[str, int]:
+        """As `_dataplane.Relay.drops`."""
+
+    def gauges(self) -> dict[str, int]:
+        """As `_dataplane.Relay.gauges`."""
+
+
+class RelayMetrics:
+    """``rtcrelay_relay_…``: a snapshot of integers for each scrape, nothing for each packet."""
+
+    def __init__(
+        self,
+        numbers: Numbers,
+        *,
+        workers: int,
+        max_flows: int,
+        is_draining: Callable[[], bool],
+        overflows: Callable[[], int],
+    ) -> None:
+        """``workers`` and ``max_flows`` as configured; ``overflows`` as `kernel.receive_overflows`."""
+        self._numbers = numbers
+        self._workers, self._max_flows = workers, max_flows
+        self._is_draining, self._overflows = is_draining, overflows
+
+    def collect(self) -> Iterator[Metric]:
+        """See `rtcrelay.metrics.pages.MetricsSource`."""
+        counts, drops, gauges = self._numbers.counters(), self._numbers.drops(), self._numbers.gauges()
+        yield from _traffic(counts, drops)
+        yield counter(
+            "rtcrelay_relay_receive_overflows_total",
+            "Datagrams that the kernel dropped because a socket's receive buffer was full.",
+            self._overflows(),
+        )
+        yield _lookups(counts, drops)
+        claims = {event: counts[name] for name, event in _CLAIMS.items()}
+        yield counters("rtcrelay_relay_claims_total", "Next hops' claims to paths, by event.", ["event"], claims)
+        for name, (shown, help) in _SINGLE.items():
+            yield counter(f"rtcrelay_relay_{shown}_total", help, counts[name])
+        yield gauge("rtcrelay_relay_flows", "Paths in the table.", gauges["flows"])
+        yield gauge("rtcrelay_relay_flows_limit", "Paths that the table has room for.", self._max_flows)
+        yield gauge("rtcrelay_relay_next_hops", "Next hops that packets are sent to.", gauges["next_hops"])
+        yield gauge("rtcrelay_relay_workers", "Packet threads that live.", gauges["workers"])
+        yield gauge("rtcrelay_relay_workers_configured", "Packet threads that should live.", self._workers)
+        yield gauge("rtcrelay_relay_draining", "1 if no new calls should come here, else 0.", self._is_draining())
+
+
+def _traffic(counts: Mapping[str, int], drops: Mapping[str, int]) -> Iterator[Metric]:
+    yield counters(
+        "rtcrelay_relay_packets_total",
+        "Datagrams received and sent, towards clients (public) and transceivers or peers (internal).",
+        ["direction"],
+        {direction: counts[f"{direction}_packets"] for direction in _DIRECTIONS},
+    )
+    yield counters(
+        "rtcrelay_relay_bytes_total",
+        "Their bytes above UDP; internal ones with the SPP header.",
+        ["direction"],
+        {direction: counts[f"{direction}_bytes"] for direction in _DIRECTIONS},
+    )
+    dropped = dict(sorted(drops.items()))
+    yield counters("rtcrelay_relay_dropped_packets_total", "Packets that went nowhere.", ["reason"], dropped)
+
+
+def _lookups(counts: Mapping[str, int], drops: Mapping[str, int]) -> Metric:
+    return counters(
+        "rtcrelay_relay_route_lookups_total",
+        "Where routes were looked for: the ufrag of a request, the path's claims (flow), the route cache (redis).",
+        ["source", "result"],
+        {
+            ("ufrag", "hit"): counts["routed_by_ufrag"],
+            ("ufrag", "refused"): sum(drops[reason] for reason in _REFUSED_UFRAG),
+            ("flow", "hit"): counts["routed_by_path"],
+            ("flow", "miss"): drops["no_route"],
+            ("redis", "hit"): counts["claims_restored"],
+        },
+    )
