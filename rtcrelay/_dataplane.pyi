@@ -23,6 +23,7 @@ __all__ = [
     "RelayConfig",
     "Route",
     "SppHeader",
+    "Stream",
     "StunMessage",
     "UfragError",
     "Verdict",
@@ -179,11 +180,13 @@ class RelayConfig:
         idle_timeout_seconds: float = 60.0,
         claim_rate: int = 200,
         claim_burst: int = 1000,
+        watch_legs: bool = True,
         socket_buffer_bytes: int = 8_388_608,
     ) -> RelayConfig:
         """Takes (public, internal) socket addresses, 1 to 16; the internal one is never a wildcard,
         and its port, the ingress id, is given once. Workers 1 to 64, flows 1 to 2**24, idle time-out
-        1 to 3600 s, claims 1 to 1,000,000 (a second, and at once), buffers 4096 to 2**30 bytes."""
+        1 to 3600 s, claims 1 to 1,000,000 (a second, and at once), buffers 4096 to 2**30 bytes.
+        ``watch_legs`` reads loss, jitter and round trip of each leg in passing."""
 
 @final
 class Policy:
@@ -200,7 +203,8 @@ class Policy:
         admission_exempt: Sequence[str] = (),
     ) -> Policy:
         """Takes networks as ``CIDR`` or ``CIDR:PORT`` or ``CIDR:FIRST-LAST`` (an IPv6 CIDR with
-        ports in brackets: ``[2001:db8::/64]:7000``). An IPv6 network holds no IPv4 address. Raises ValueError on bad text and if a network is in both lists."""
+        ports in brackets: ``[2001:db8::/64]:7000``). An IPv6 network holds no IPv4 address.
+        Raises ValueError on bad text and if a network is in both lists."""
 
 @final
 class Relay:
@@ -327,6 +331,37 @@ class Flow:
     @property
     def idle_seconds(self) -> float:
         """Since the last packet either way."""
+    @property
+    def from_client(self) -> Stream | None:
+        """The client's RTP as it reached the relay; None if none did, or legs are not watched."""
+    @property
+    def to_client(self) -> Stream | None:
+        """The transceiver's RTP as it reached the relay; None likewise."""
+    @property
+    def transceiver_round_trip_seconds(self) -> float | None:
+        """The last check's way from the relay to the transceiver and back; None if unknown."""
+    @property
+    def client_round_trip_seconds(self) -> float | None:
+        """The way from the relay to the client and back, the client's own time included: of the
+        transceiver's last check, else of the last DTLS flights; None if unknown."""
+
+@final
+class Stream:
+    """One direction's RTP as it reached the relay. One source at a time is watched."""
+
+    @property
+    def packets(self) -> int:
+        """Packets that came."""
+    @property
+    def expected(self) -> int:
+        """Packets that should have, by their sequence numbers; the difference is lost."""
+    @property
+    def reordered(self) -> int:
+        """Packets that came after a later one."""
+    @property
+    def jitter_seconds(self) -> float | None:
+        """Interarrival jitter (RFC 3550 section 6.4.1); None until the rate of the timestamps is
+        known: after 2 s, if it is 8, 16, 24, 48 or 90 kHz."""
 
 @final
 class Claim:

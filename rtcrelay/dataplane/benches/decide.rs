@@ -20,6 +20,7 @@ fn connected(flows: usize) -> (Scene, Vec<String>) {
         idle: Duration::from_secs(60),
         claim_rate: 1_000_000,
         claim_burst: 1_000_000,
+        watch_legs: true,
     });
     let clients: Vec<String> = (0..flows)
         .map(|n| format!("198.{}.{}.{}:{}", 18 + n % 2, n / 2 % 250, n / 500 % 250 + 1, 1024 + n % 60_000))

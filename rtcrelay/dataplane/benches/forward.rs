@@ -61,7 +61,13 @@ fn with_relay(flows: usize, burst: usize) -> f64 {
         listeners: vec![(free, free)],
         policy: Arc::new(policy),
         workers: 1,
-        limits: Limits { max_flows: 262_144, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000 },
+        limits: Limits {
+            max_flows: 262_144,
+            idle: Duration::from_secs(60),
+            claim_rate: 200,
+            claim_burst: 1000,
+            watch_legs: true,
+        },
         socket_buffer: 8 << 20,
     };
     let runtime = Runtime::new(&config, Vec::new()).expect("free ports");

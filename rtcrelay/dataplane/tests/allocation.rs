@@ -45,6 +45,7 @@ fn no_packet_allocates() {
         idle: Duration::from_secs(60),
         claim_rate: 1_000_000,
         claim_burst: 1_000_000,
+        watch_legs: true,
     });
     let clients: Vec<String> = (0..20_000).map(|n| format!("198.51.{}.{}:4000", n / 200, n % 200 + 1)).collect();
     let packets = [check(&scene.ufrag(T1)), rtp(), dtls(), message(1, &[]), vec![9; 30]];

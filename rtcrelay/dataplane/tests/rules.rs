@@ -288,7 +288,13 @@ fn a_request_with_a_wrong_fingerprint_has_no_answer() {
 
 #[test]
 fn one_address_opens_claims_at_a_limited_rate_and_has_confirmed_ones_back() {
-    let scene = Scene::with(Limits { max_flows: 1000, idle: Duration::from_secs(60), claim_rate: 1, claim_burst: 5 });
+    let scene = Scene::with(Limits {
+        max_flows: 1000,
+        idle: Duration::from_secs(60),
+        claim_rate: 1,
+        claim_burst: 5,
+        watch_legs: true,
+    });
     let from = |port: u16| format!("198.51.100.7:{port}");
     let check = check(&scene.ufrag(T1));
     for port in 1..=5 {
@@ -303,8 +309,13 @@ fn one_address_opens_claims_at_a_limited_rate_and_has_confirmed_ones_back() {
 
 #[test]
 fn when_the_table_is_full_known_paths_keep_working() {
-    let scene =
-        Scene::with(Limits { max_flows: 10, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000 });
+    let scene = Scene::with(Limits {
+        max_flows: 10,
+        idle: Duration::from_secs(60),
+        claim_rate: 200,
+        claim_burst: 1000,
+        watch_legs: true,
+    });
     for port in 1..=10 {
         scene.connect(&format!("198.51.100.7:{port}"), T1);
     }
@@ -318,8 +329,13 @@ fn when_the_table_is_full_known_paths_keep_working() {
 
 #[test]
 fn a_full_table_has_room_again_when_its_paths_are_idle() {
-    let mut scene =
-        Scene::with(Limits { max_flows: 10, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000 });
+    let mut scene = Scene::with(Limits {
+        max_flows: 10,
+        idle: Duration::from_secs(60),
+        claim_rate: 200,
+        claim_burst: 1000,
+        watch_legs: true,
+    });
     for port in 1..=10 {
         scene.connect(&format!("198.51.100.7:{port}"), T1);
     }
@@ -377,7 +393,8 @@ fn at_most_four_next_hops_have_a_path_and_a_fifth_session_displaces_the_least_re
 
 #[test]
 fn paths_without_an_answer_give_way_when_the_table_is_full() {
-    let limits = Limits { max_flows: 20, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000 };
+    let limits =
+        Limits { max_flows: 20, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000, watch_legs: true };
     let scene = Scene::with(limits);
     for port in 1..=10 {
         scene.connect(&format!("198.51.100.7:{port}"), T1);
@@ -394,7 +411,8 @@ fn paths_without_an_answer_give_way_when_the_table_is_full() {
 
 #[test]
 fn one_session_with_many_addresses_does_not_fill_the_table() {
-    let limits = Limits { max_flows: 50, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000 };
+    let limits =
+        Limits { max_flows: 50, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000, watch_legs: true };
     let scene = Scene::with(limits);
     for last in 1..=200 {
         scene.connect(&format!("198.51.100.{last}:4000"), T1);
@@ -405,7 +423,8 @@ fn one_session_with_many_addresses_does_not_fill_the_table() {
 
 #[test]
 fn exempt_sources_open_claims_without_a_limit() {
-    let limits = Limits { max_flows: 1000, idle: Duration::from_secs(60), claim_rate: 1, claim_burst: 1 };
+    let limits =
+        Limits { max_flows: 1000, idle: Duration::from_secs(60), claim_rate: 1, claim_burst: 1, watch_legs: true };
     let mut scene = Scene::with(limits);
     scene.policy.admission_exempt = Networks::parse(&["198.51.100.0/24"]).expect("a network");
     for port in 1..=100 {
@@ -415,7 +434,8 @@ fn exempt_sources_open_claims_without_a_limit() {
 
 #[test]
 fn an_ipv6_site_shares_one_rate() {
-    let limits = Limits { max_flows: 1000, idle: Duration::from_secs(60), claim_rate: 1, claim_burst: 1 };
+    let limits =
+        Limits { max_flows: 1000, idle: Duration::from_secs(60), claim_rate: 1, claim_burst: 1, watch_legs: true };
     let scene = Scene::with(limits);
     let check = check(&scene.ufrag(T1));
     assert_eq!(to(&scene.public("[2001:db8:0:100::1]:4000", &check)), [T1]);
@@ -634,10 +654,10 @@ fn the_route_cache_is_asked_once_and_its_answer_releases_what_was_held() {
     assert_eq!(scene.public(CLIENT, &rtp()), Verdict::Hold(from_client()));
     assert_eq!(scene.public(CLIENT, &rtp()), Verdict::Hold(from_client()));
     assert_eq!(taken(&scene), [(What::Asked, None, false)]);
-    assert!(scene.relay.release(scene.turn(), from_client(), 52).is_err());
+    assert!(scene.relay.release(scene.turn(), from_client(), &rtp()).is_err());
     scene.pass(5);
     assert!(scene.relay.restore(scene.turn(), from_client().key, address(T1)));
-    assert!(scene.relay.release(scene.turn(), from_client(), 52).is_ok());
+    assert!(scene.relay.release(scene.turn(), from_client(), &rtp()).is_ok());
     assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
 }
 

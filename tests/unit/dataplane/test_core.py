@@ -64,3 +64,31 @@ def test_wrong_arguments_say_what_is_wrong(core: Core) -> None:
         core.handle_public(0.0, 1, CLIENT, RTP)
     with pytest.raises(ValueError, match="not seconds from 0 on"):
         core.handle_public(-1.0, 0, CLIENT, RTP)
+
+
+def rtp(number: int) -> bytes:
+    return b"\x80\x6f" + (number % 65536).to_bytes(2, "big") + (number * 960).to_bytes(4, "big") + b"ssrc" + bytes(60)
+
+
+def test_loss_on_one_leg_is_seen_on_that_leg_and_not_on_the_other(core: Core) -> None:
+    header = pack_spp(SppHeader(CLIENT, INTERNAL))
+    core.handle_internal(0.0, T1, header)
+    for number in range(1000):
+        now = 0.02 * number
+        if number % 10 != 5:  # the client's leg loses a tenth of what the client sends
+            core.handle_public(now, 0, CLIENT, rtp(number))
+        core.handle_internal(now, T1, header + rtp(number))
+    (flow,) = core.flows(20.0)
+    assert flow.from_client is not None
+    assert flow.to_client is not None
+    assert (flow.from_client.packets, flow.from_client.expected) == (900, 1000)
+    assert (flow.to_client.packets, flow.to_client.expected) == (1000, 1000)
+    assert flow.to_client.jitter_seconds == pytest.approx(0, abs=1e-4)
+    assert flow.client_round_trip_seconds is None
+
+
+def test_legs_that_are_not_watched_are_unknown() -> None:
+    policy = Policy(RING, cluster=7, transceivers=["10.0.3.0/24:7000"])
+    core = Core(RelayConfig([(("203.0.113.10", 3478), INTERNAL)], policy, watch_legs=False))
+    core.handle_internal(0.0, T1, pack_spp(SppHeader(CLIENT, INTERNAL)) + rtp(1))
+    assert core.flows(1.0)[0].to_client is None

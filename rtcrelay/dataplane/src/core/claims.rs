@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::address::{Endpoint, PathKey};
+use super::demux::Packet;
 use super::events::{Event, What};
+use super::legs::Legs;
 use super::limit::Limiter;
 use super::path::{CONFIRMED, Claim, Path, Proved, Standing};
 use super::relay::{Limits, Turn};
@@ -42,6 +44,7 @@ pub struct Claims {
     hashing: Hashing,
     /// Between two events about a strong claim that stays.
     refresh: Duration,
+    watches_legs: bool,
 }
 
 impl Claims {
@@ -53,6 +56,7 @@ impl Claims {
             admission: Mutex::new(Limiter::new(limits.claim_rate, limits.claim_burst, RATE_BUCKETS)),
             hashing,
             refresh: limits.idle * 5 / 4,
+            watches_legs: limits.watch_legs,
         }
     }
 
@@ -99,33 +103,32 @@ impl Claims {
             return Ok(());
         }
         self.admit(turn, &key.client)?;
-        let path = shard.insert(Path::new(key, turn.now), hash, turn.now).ok_or(DropReason::TableFull)?;
+        let path = shard.insert(self.new_path(key, turn.now), hash, turn.now).ok_or(DropReason::TableFull)?;
         path.add(claim);
         note(path);
         opened(turn, key, claim.next_hop);
         Ok(())
     }
 
-    /// Applies what a packet on its way to a client proves about the claim of `next_hop`; returns
-    /// the local address of the path. Never replaces another claim.
+    /// Applies what a packet on its way to a client, or an announce, proves about the claim of
+    /// `next_hop`; returns the local address of the path. Never replaces another claim.
     pub fn confirm(
         &self,
         turn: Turn<'_>,
         key: PathKey,
         next_hop: Endpoint,
         proof: Proof,
-        length: usize,
+        packet: Option<Packet<'_>>,
     ) -> Option<IpAddr> {
         let (hash, mut shard) = self.paths.shard(&key);
         if proof == Proof::Strong && shard.find(&key, hash).is_none() {
             // Only a session's own packet founds a path; when the table is full it still passes.
-            shard.insert(Path::new(key, turn.now), hash, turn.now);
+            shard.insert(self.new_path(key, turn.now), hash, turn.now);
         }
         let path = shard.find(&key, hash)?;
-        path.last_packet = turn.now;
-        if length > 0 {
-            path.packets_out += 1;
-            path.bytes_out += length as u64;
+        match packet {
+            Some(packet) => path.note_to_client(packet, turn.now),
+            None => path.last_packet = turn.now, // an announce
         }
         path.expire_claims(turn.now);
         let proved = self.prove(turn, path, next_hop, proof);
@@ -175,7 +178,8 @@ impl Claims {
 
     /// Takes a path over from another process, in the place of what was known of it. Says whether
     /// there was room.
-    pub fn take_over(&self, path: Path, now: Time) -> bool {
+    pub fn take_over(&self, mut path: Path, now: Time) -> bool {
+        path.legs = self.watches_legs.then(Legs::default);
         let (hash, mut shard) = self.paths.shard(&path.key);
         match shard.find(&path.key, hash) {
             Some(known) => {
@@ -191,7 +195,7 @@ impl Claims {
     pub fn restore(&self, turn: Turn<'_>, key: PathKey, next_hop: Endpoint) -> bool {
         let (hash, mut shard) = self.paths.shard(&key);
         if shard.find(&key, hash).is_none() {
-            shard.insert(Path::new(key, turn.now), hash, turn.now);
+            shard.insert(self.new_path(key, turn.now), hash, turn.now);
         }
         let Some(path) = shard.find(&key, hash) else { return false };
         path.expire_claims(turn.now);
@@ -233,6 +237,12 @@ impl Claims {
         {
             path.end_claim_of(ufrag);
         }
+    }
+
+    fn new_path(&self, key: PathKey, now: Time) -> Path {
+        let mut path = Path::new(key, now);
+        path.legs = self.watches_legs.then(Legs::default);
+        path
     }
 
     fn admit(&self, turn: Turn<'_>, client: &Endpoint) -> Result<(), DropReason> {

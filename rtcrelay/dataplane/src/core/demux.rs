@@ -24,6 +24,15 @@ pub enum Class {
     Rtcp,
 }
 
+/// A payload whose class is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// What it is.
+    pub class: Class,
+    /// Its bytes.
+    pub payload: &'a [u8],
+}
+
 /// Says what a payload is, or why it is dropped.
 #[inline]
 pub fn classify(payload: &[u8]) -> Result<Class, DropReason> {

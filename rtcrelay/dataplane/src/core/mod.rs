@@ -6,6 +6,7 @@ pub mod claims;
 pub mod demux;
 pub mod events;
 pub mod health;
+pub mod legs;
 pub mod limit;
 pub mod path;
 pub mod policy;

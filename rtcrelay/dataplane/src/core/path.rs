@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::address::{Endpoint, PathKey};
+use super::demux::Packet;
+use super::legs::Legs;
 use super::table::{Entry, Hashing};
 use super::time::Time;
 
@@ -84,6 +86,8 @@ pub struct Path {
     pub last_packet: Time,
     /// Which strong claim an event last told of, and when.
     pub told: Option<(Endpoint, Time)>,
+    /// Loss, jitter and round trip of its legs; none if that is switched off.
+    pub legs: Option<Legs>,
     /// Packets from the client that were forwarded.
     pub packets_in: u64,
     /// Their payload bytes.
@@ -115,10 +119,31 @@ impl Path {
             first_seen: now,
             last_packet: now,
             told: None,
+            legs: None,
             packets_in: 0,
             bytes_in: 0,
             packets_out: 0,
             bytes_out: 0,
+        }
+    }
+
+    /// Counts a packet from the client that is forwarded.
+    pub fn note_from_client(&mut self, packet: Packet<'_>, now: Time) {
+        self.last_packet = now;
+        self.packets_in += 1;
+        self.bytes_in += packet.payload.len() as u64;
+        if let Some(legs) = &mut self.legs {
+            legs.from_client(packet.class, packet.payload, now);
+        }
+    }
+
+    /// Counts a packet that is sent to the client.
+    pub fn note_to_client(&mut self, packet: Packet<'_>, now: Time) {
+        self.last_packet = now;
+        self.packets_out += 1;
+        self.bytes_out += packet.payload.len() as u64;
+        if let Some(legs) = &mut self.legs {
+            legs.to_client(packet.class, packet.payload, now);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::address::{Endpoint, PathKey};
 use super::claims::{Claims, Proof};
-use super::demux::{self, Class};
+use super::demux::{self, Class, Packet};
 use super::events::{Event, Events, What};
 use super::health::NextHops;
 use super::limit::Limiter;
@@ -120,6 +120,8 @@ pub struct Limits {
     pub claim_rate: u32,
     /// New claims at once.
     pub claim_burst: u32,
+    /// Whether loss, jitter and round trip of each leg are read in passing.
+    pub watch_legs: bool,
 }
 
 /// Mapped-address answers a second, and at once, for one IPv4 /24 or IPv6 /56. A full bucket and
@@ -223,18 +225,17 @@ impl Relay {
 
     /// Chooses the next hops of a client's payload (rules 1, 2, 3, 5, 6).
     fn judge<'a>(&self, turn: Turn<'_>, from: From, payload: &'a [u8]) -> Result<Judged<'a>, DropReason> {
-        if demux::classify(payload)? == Class::Stun {
+        let packet = Packet { class: demux::classify(payload)?, payload };
+        if packet.class == Class::Stun {
             let message = Message::read(payload).ok_or(DropReason::MalformedStun)?;
             if message.kind() == stun::BINDING_REQUEST {
                 return match message.find(stun::USERNAME) {
-                    Some(username) => {
-                        self.route(turn, from.key, from.local, username.value, payload.len()).map(Judged::Hops)
-                    }
+                    Some(username) => self.route(turn, from, username.value, packet).map(Judged::Hops),
                     None => Ok(Judged::AsksForItsAddress(message)),
                 };
             }
         }
-        match self.follow(turn, from, payload.len()) {
+        match self.follow(turn, from, packet) {
             Err(DropReason::NoRoute) => self.ask(turn, from.key),
             other => other.map(Judged::Hops),
         }
@@ -255,8 +256,8 @@ impl Relay {
     }
 
     /// Where a held packet goes now; `NoRoute` while nobody has answered.
-    pub fn release(&self, turn: Turn<'_>, from: From, length: usize) -> Result<Hops, DropReason> {
-        self.follow(turn, from, length)
+    pub fn release(&self, turn: Turn<'_>, from: From, payload: &[u8]) -> Result<Hops, DropReason> {
+        self.follow(turn, from, Packet { class: demux::classify(payload)?, payload })
     }
 
     /// Takes an answer of the route cache. Refuses a next hop outside the policy's networks, and
@@ -295,14 +296,8 @@ impl Relay {
     }
 
     /// Routes a binding request by its ufrag, also on a known path.
-    fn route(
-        &self,
-        turn: Turn<'_>,
-        key: PathKey,
-        local: Option<IpAddr>,
-        username: &[u8],
-        length: usize,
-    ) -> Result<Hops, DropReason> {
+    fn route(&self, turn: Turn<'_>, from: From, username: &[u8], packet: Packet<'_>) -> Result<Hops, DropReason> {
+        let From { key, local, .. } = from;
         let ufrag = username.split(|byte| *byte == b':').next().unwrap_or_default();
         let Destination { next_hop, probe, key_id } = turn.policy.resolve(ufrag)?;
         if probe {
@@ -312,7 +307,7 @@ impl Relay {
             let ufrag = self.hashing.of(ufrag).max(1);
             let claim = Claim::without_ufrag(next_hop, Standing::Pending, turn.now);
             let claim = Claim { ufrag, key_id: Some(key_id), local, ..claim };
-            self.claims.open(turn, key, claim, |path| note_from_client(path, turn.now, local, length))?;
+            self.claims.open(turn, key, claim, |path| note_from_client(path, turn.now, local, packet))?;
             turn.counters.routed_by_ufrag.add(1);
         }
         if self.next_hops.sending(&next_hop, true, turn.now) {
@@ -323,7 +318,7 @@ impl Relay {
     }
 
     /// Sends any other packet to every confirmed claim of its path that the policy still allows.
-    fn follow(&self, turn: Turn<'_>, from: From, length: usize) -> Result<Hops, DropReason> {
+    fn follow(&self, turn: Turn<'_>, from: From, packet: Packet<'_>) -> Result<Hops, DropReason> {
         let mut result = Err(DropReason::NoRoute);
         self.claims.with_path(&from.key, |path| {
             path.expire_claims(turn.now);
@@ -336,7 +331,7 @@ impl Relay {
             }
             let copies = hops.iter().flatten().count() as u64;
             if copies > 0 {
-                note_from_client(path, turn.now, from.local, length);
+                note_from_client(path, turn.now, from.local, packet);
                 turn.counters.routed_by_path.add(1);
                 turn.counters.fan_out.add(copies - 1);
                 result = Ok(Hops { hops });
@@ -367,19 +362,15 @@ impl Relay {
         source: Endpoint,
         payload: &[u8],
     ) -> Result<Option<IpAddr>, DropReason> {
-        let proof = if payload.is_empty() {
+        let (proof, packet) = if payload.is_empty() {
             turn.counters.announces.add(1);
-            Proof::Strong
-        } else if demux::classify(payload)? != Class::Stun {
-            Proof::Strong
+            (Proof::Strong, None)
         } else {
-            match Message::read(payload).ok_or(DropReason::MalformedStun)?.kind() {
-                stun::BINDING_SUCCESS => Proof::Weak,
-                _ => Proof::None,
-            }
+            let packet = Packet { class: demux::classify(payload)?, payload };
+            (proof_of(packet)?, Some(packet))
         };
         self.next_hops.returned(&source);
-        let local = self.claims.confirm(turn, key, source, proof, payload.len());
+        let local = self.claims.confirm(turn, key, source, proof, packet);
         Ok(local.or_else(|| self.probed.local(&key)))
     }
 
@@ -437,11 +428,20 @@ enum Judged<'a> {
     AsksForItsAddress(Message<'a>),
 }
 
+/// What a packet of a transceiver says about its session.
+fn proof_of(packet: Packet<'_>) -> Result<Proof, DropReason> {
+    if packet.class != Class::Stun {
+        return Ok(Proof::Strong);
+    }
+    match Message::read(packet.payload).ok_or(DropReason::MalformedStun)?.kind() {
+        stun::BINDING_SUCCESS => Ok(Proof::Weak),
+        _ => Ok(Proof::None),
+    }
+}
+
 /// A check that is accepted decides where answers come from (`Path::prove`); until one was, any
 /// packet's address is better than none.
-fn note_from_client(path: &mut Path, now: Time, local: Option<IpAddr>, length: usize) {
-    path.last_packet = now;
-    path.packets_in += 1;
-    path.bytes_in += length as u64;
+fn note_from_client(path: &mut Path, now: Time, local: Option<IpAddr>, packet: Packet<'_>) {
+    path.note_from_client(packet, now);
     path.local = path.local.or(local);
 }

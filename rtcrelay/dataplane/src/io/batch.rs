@@ -63,6 +63,11 @@ impl Slots {
         Slots(vec![[0; SLOT]; count].into())
     }
 
+    /// The payload behind a header or the room for one.
+    pub(super) fn payload(&self, at: usize, length: usize) -> &[u8] {
+        &self.0[at][spp::HEADER..][..length]
+    }
+
     /// Copies a datagram and the room in front of it into a slot.
     pub(super) fn copy(&mut self, at: usize, from: &Slots, other: usize) {
         self.0[at].copy_from_slice(&from.0[other]);

@@ -66,6 +66,12 @@ impl Hold {
         self.held.len()
     }
 
+    /// The payload of a packet.
+    pub(super) fn payload(&self, at: usize, held: &Held) -> &[u8] {
+        let header = if held.from.is_peer { spp::HEADER } else { 0 };
+        self.slots.payload(at, held.length - header)
+    }
+
     /// Ends a packet's wait.
     pub(super) fn free(&mut self, at: usize) {
         if self.held[at].take().is_some() {

@@ -228,8 +228,7 @@ impl<'a> Worker<'a> {
         let turn = Turn { now: self.shared.now(), policy, counters, events };
         for at in 0..self.hold.len() {
             let Some(held) = self.hold.at(at) else { continue };
-            let header = if held.from.is_peer { spp::HEADER } else { 0 };
-            match self.shared.relay.release(turn, held.from, held.length - header) {
+            match self.shared.relay.release(turn, held.from, self.hold.payload(at, &held)) {
                 Ok(hops) => {
                     let proxy = self.shared.relay.internal(self.sockets[held.pair].listener).into();
                     for hop in hops.iter() {

@@ -14,6 +14,7 @@ use super::codec::KeyRing;
 use super::{Address, from_address, to_address};
 use crate::core::address::{Networks, PathKey};
 use crate::core::events::{self, What};
+use crate::core::legs;
 use crate::core::path::{Path, Standing};
 use crate::core::policy;
 use crate::core::relay::Limits;
@@ -28,6 +29,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Relay>()?;
     module.add_class::<Event>()?;
     module.add_class::<Flow>()?;
+    module.add_class::<Stream>()?;
     module.add_class::<Claim>()
 }
 
@@ -73,7 +75,7 @@ pub(super) struct RelayConfig(pub(super) Config);
 #[pymethods]
 impl RelayConfig {
     #[new]
-    #[pyo3(signature = (listeners, policy, *, workers=1, max_flows=262_144, idle_timeout_seconds=60.0, claim_rate=200, claim_burst=1000, socket_buffer_bytes=8_388_608))]
+    #[pyo3(signature = (listeners, policy, *, workers=1, max_flows=262_144, idle_timeout_seconds=60.0, claim_rate=200, claim_burst=1000, watch_legs=true, socket_buffer_bytes=8_388_608))]
     #[expect(clippy::too_many_arguments, reason = "one keyword argument for each setting")]
     fn new(
         listeners: Vec<(Address, Address)>,
@@ -83,6 +85,7 @@ impl RelayConfig {
         idle_timeout_seconds: f64,
         claim_rate: i64,
         claim_burst: i64,
+        watch_legs: bool,
         socket_buffer_bytes: i64,
     ) -> PyResult<Self> {
         within("the number of listeners", listeners.len() as i64, 1..=16)?;
@@ -101,6 +104,7 @@ impl RelayConfig {
             idle: Duration::from_secs_f64(idle_timeout_seconds),
             claim_rate: within("claim_rate", claim_rate, 1..=1_000_000)? as u32,
             claim_burst: within("claim_burst", claim_burst, 1..=1_000_000)? as u32,
+            watch_legs,
         };
         Ok(RelayConfig(Config {
             listeners,
@@ -349,6 +353,10 @@ pub(super) struct Flow {
     bytes_out: u64,
     age_seconds: f64,
     idle_seconds: f64,
+    from_client: Option<Stream>,
+    to_client: Option<Stream>,
+    transceiver_round_trip_seconds: Option<f64>,
+    client_round_trip_seconds: Option<f64>,
 }
 
 impl Flow {
@@ -363,7 +371,29 @@ impl Flow {
             bytes_out: path.bytes_out,
             age_seconds: now.since(path.first_seen).as_secs_f64(),
             idle_seconds: now.since(path.last_packet).as_secs_f64(),
+            from_client: path.legs.and_then(|legs| Stream::of(&legs.from_client)),
+            to_client: path.legs.and_then(|legs| Stream::of(&legs.to_client)),
+            transceiver_round_trip_seconds: path.legs.and_then(|l| l.transceiver_round_trip).map(|t| t.as_secs_f64()),
+            client_round_trip_seconds: path.legs.and_then(|l| l.client_round_trip).map(|t| t.as_secs_f64()),
         }
+    }
+}
+
+#[pyclass(frozen, get_all, module = "rtcrelay._dataplane")]
+#[derive(Clone)]
+struct Stream {
+    packets: u64,
+    expected: u64,
+    reordered: u64,
+    jitter_seconds: Option<f64>,
+}
+
+impl Stream {
+    /// None if no RTP came.
+    fn of(stream: &legs::Stream) -> Option<Stream> {
+        let (packets, expected) = stream.packets();
+        let jitter_seconds = stream.jitter().map(|jitter| jitter.as_secs_f64());
+        (expected > 0).then_some(Stream { packets, expected, reordered: stream.reordered(), jitter_seconds })
     }
 }
 

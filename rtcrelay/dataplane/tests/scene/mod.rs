@@ -36,7 +36,13 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Scene {
-        Scene::with(Limits { max_flows: 1000, idle: Duration::from_secs(60), claim_rate: 200, claim_burst: 1000 })
+        Scene::with(Limits {
+            max_flows: 1000,
+            idle: Duration::from_secs(60),
+            claim_rate: 200,
+            claim_burst: 1000,
+            watch_legs: true,
+        })
     }
 
     pub fn with(limits: Limits) -> Scene {
