@@ -201,10 +201,12 @@ class Policy:
         peers: Sequence[str] = (),
         nodes: Mapping[int, Address] | None = None,
         admission_exempt: Sequence[str] = (),
+        draining: bool = False,
     ) -> Policy:
         """Takes networks as ``CIDR`` or ``CIDR:PORT`` or ``CIDR:FIRST-LAST`` (an IPv6 CIDR with
         ports in brackets: ``[2001:db8::/64]:7000``). An IPv6 network holds no IPv4 address.
-        Raises ValueError on bad text and if a network is in both lists."""
+        Raises ValueError on bad text and if a network is in both lists. With
+        ``draining`` binding requests without USERNAME have no answer, so that whoever probes leaves."""
 
 @final
 class Relay:

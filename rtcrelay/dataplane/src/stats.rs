@@ -40,6 +40,7 @@ drop_reasons! {
     MalformedStun => "stun_malformed", "A STUN message has a wrong cookie, length or attribute.";
     StunFingerprint => "stun_fingerprint", "A binding request without USERNAME has a wrong FINGERPRINT.";
     StunRateLimited => "stun_rate", "This network asks for its mapped address more than 10 times a second.";
+    Draining => "draining", "A binding request without USERNAME is not answered, because the relay drains.";
     ShortDtls => "dtls_short", "A DTLS record is shorter than its 13-byte header.";
     ShortRtp => "rtp_short", "An RTP packet is shorter than 12 bytes, or an RTCP packet than 8.";
     UfragForeign => "ufrag_foreign", "The ufrag is not one of ours: length, alphabet or version differ.";

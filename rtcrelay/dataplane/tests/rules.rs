@@ -278,6 +278,16 @@ fn at_most_ten_answers_a_second_go_to_one_network() {
 }
 
 #[test]
+fn a_draining_relay_answers_nobody_who_asks_and_forwards_as_before() {
+    let mut scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    scene.policy.draining = true;
+    assert_eq!(scene.public(CLIENT, &message(BINDING_REQUEST, &[])), dropped(DropReason::Draining));
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+    scene.connect("198.51.100.8:4000", T1);
+}
+
+#[test]
 fn a_request_with_a_wrong_fingerprint_has_no_answer() {
     let scene = Scene::new();
     let request = message(BINDING_REQUEST, &[(stun::FINGERPRINT, &[1, 2, 3, 4])]);

@@ -20,6 +20,9 @@ pub struct Policy {
     pub peers: Networks,
     /// Node ids and their addresses.
     pub nodes: HashMap<u32, SocketAddr>,
+    /// Whether the relay wants to be left: it forwards, and no longer answers whoever asks
+    /// whether it is there.
+    pub draining: bool,
     /// Sources whose new paths are not limited.
     pub admission_exempt: Networks,
 }

@@ -382,6 +382,9 @@ impl Relay {
         request: &Message<'_>,
         answer: &mut [u8; stun::MAX_RESPONSE],
     ) -> Verdict {
+        if turn.policy.draining {
+            return Verdict::Drop(DropReason::Draining);
+        }
         if request.fingerprint_is_right() == Some(false) {
             return Verdict::Drop(DropReason::StunFingerprint);
         }

@@ -39,7 +39,7 @@ struct Policy(Arc<policy::Policy>);
 #[pymethods]
 impl Policy {
     #[new]
-    #[pyo3(signature = (ring, *, cluster=None, transceivers=Vec::new(), peers=Vec::new(), nodes=None, admission_exempt=Vec::new()), text_signature = "(ring, *, cluster=None, transceivers=(), peers=(), nodes=None, admission_exempt=())")]
+    #[pyo3(signature = (ring, *, cluster=None, transceivers=Vec::new(), peers=Vec::new(), nodes=None, admission_exempt=Vec::new(), draining=false), text_signature = "(ring, *, cluster=None, transceivers=(), peers=(), nodes=None, admission_exempt=(), draining=False)")]
     fn new(
         ring: &KeyRing,
         cluster: Option<i64>,
@@ -47,6 +47,7 @@ impl Policy {
         peers: Vec<String>,
         nodes: Option<HashMap<u32, Address>>,
         admission_exempt: Vec<String>,
+        draining: bool,
     ) -> PyResult<Self> {
         let networks = |texts: &[String]| Networks::parse(texts).map_err(PyValueError::new_err);
         let (transceivers, peers) = (networks(&transceivers)?, networks(&peers)?);
@@ -65,7 +66,7 @@ impl Policy {
         let nodes = nodes.iter().map(|(id, address)| Ok((*id, from_address(address)?))).collect::<PyResult<_>>()?;
         let admission_exempt = networks(&admission_exempt)?;
         let ring = ring.ring.clone();
-        Ok(Policy(Arc::new(policy::Policy { ring, cluster, transceivers, peers, nodes, admission_exempt })))
+        Ok(Policy(Arc::new(policy::Policy { ring, cluster, transceivers, peers, nodes, draining, admission_exempt })))
     }
 }
 
