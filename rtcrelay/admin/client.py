@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,16 +26,42 @@ class AdminClient:
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, str]:
         """(status, body). Raises BackendError if nobody listens or answers, PeerError if the answer is no HTTP."""
+        status, body = self._exchange(path, method)
+        return status, body.decode("utf-8", "replace")
+
+    def _exchange(self, path: str, method: str) -> tuple[int, bytes]:
         connection = _UnixConnection(self.socket, self.timeout)
         try:
             connection.request(method, path)
             answer = connection.getresponse()
-            return answer.status, answer.read().decode("utf-8", "replace")
+            return answer.status, answer.read()
         except OSError as error:
-            reason = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
-            raise BackendError(
-                f"cannot reach the admin socket {self.socket}: {reason}", status=ExitStatus.UNAVAILABLE
-            ) from error
+            raise self._unreachable(error) from error
+        except http.client.HTTPException as error:
+            raise PeerError(f"{self.socket} does not speak HTTP: {type(error).__name__}") from error
+        finally:
+            connection.close()
+
+    def fetch(self, path: str) -> bytes:
+        """The body of an answer that must be 200, unread: for large ones. Raises as `read`."""
+        status, body = self._exchange(path, "GET")
+        if status != 200:
+            raise self._unexpected(path, "GET", status, body.decode("utf-8", "replace"))
+        return body
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """The lines of an answer as they come, without end. Ends when the service does. Raises as `read`, also when
+        it says nothing for ``timeout`` seconds."""
+        connection = _UnixConnection(self.socket, self.timeout)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise self._unexpected(path, "GET", answer.status, answer.read().decode("utf-8", "replace"))
+            while line := answer.readline():
+                yield line
+        except OSError as error:
+            raise self._unreachable(error) from error
         except http.client.HTTPException as error:
             raise PeerError(f"{self.socket} does not speak HTTP: {type(error).__name__}") from error
         finally:
@@ -49,8 +75,15 @@ class AdminClient:
         except ValueError:
             content = None
         if status != 200 or not isinstance(content, dict):
-            raise PeerError(f"{self.socket} answered {status} to {method} {path}: {' '.join(body.split())[:200]}")
+            raise self._unexpected(path, method, status, body)
         return content
+
+    def _unreachable(self, error: OSError) -> BackendError:
+        reason = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
+        return BackendError(f"cannot reach the admin socket {self.socket}: {reason}", status=ExitStatus.UNAVAILABLE)
+
+    def _unexpected(self, path: str, method: str, status: int, body: str) -> PeerError:
+        return PeerError(f"{self.socket} answered {status} to {method} {path}: {' '.join(body.split())[:200]}")
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -14,10 +14,14 @@ SOCKET_MODE = 0o660
 
 
 class AdminSocket:
-    """A listening Unix socket as a context manager; None for no path. Raises BackendError on entering."""
+    """A listening Unix socket as a context manager; None for no path. Raises BackendError on entering.
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    With ``replaces`` it lies beside its path until `take_place`: a predecessor listens there and will end.
+    """
+
+    def __init__(self, path: Path | None, *, replaces: bool = False) -> None:
+        self._place = path
+        self._path = path.with_name(f"{path.name}.{os.getpid()}") if path is not None and replaces else path
         self._socket: socket.socket | None = None
         self._inode = 0
 
@@ -36,10 +40,21 @@ class AdminSocket:
             ) from error
         return self._socket
 
+    def take_place(self) -> None:
+        """Puts the socket at its path, in the place of a predecessor's. Raises OSError."""
+        if self._socket is not None and self._path is not None and self._place is not None:
+            os.rename(self._path, self._place)
+            self._path = self._place
+
+    def leave(self) -> None:
+        """Leaves the path to a successor: it is not removed at the end."""
+        self._path = None
+
     def __exit__(self, *_: object) -> None:
+        if self._socket is not None:
+            self._socket.close()
         if self._socket is None or self._path is None:
             return
-        self._socket.close()
         try:
             # Not the socket of somebody who took the place meanwhile.
             if self._path.stat().st_ino == self._inode:

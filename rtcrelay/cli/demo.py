@@ -260,6 +260,7 @@ def _text(address: tuple[str, int]) -> str:
 
 def _addresses(site: Site) -> dict[str, object]:
     return {
+        **({"certificate_sha256": site.access.fingerprint} if site.access else {}),
         "vip": _text(site.relay.vip),
         "relay_admin": str(site.relay.admin.socket),
         "transceivers": [

@@ -17,6 +17,11 @@ from rtcrelay.errors import ExitStatus
 app = new_group()
 
 _CHECK = typer.Option("--check", help="Check settings and keys, print one line, and exit with 0 or 78.")
+_TAKEOVER = typer.Option(
+    "--takeover",
+    help="Take over from the relay that runs at the same admin socket, with the same --listen and --internal, without"
+    " losing a packet; it ends then. If that fails, it goes on. systemd needs NotifyAccess=all.",
+)
 _PRINT = typer.Option("--print-config", help="Print the settings in effect as TOML, without secrets, and exit.")
 
 
@@ -27,13 +32,15 @@ _PRINT = typer.Option("--print-config", help="Print the settings in effect as TO
     examples="""
     rtcrelay serve relay --key-file keys.toml
     rtcrelay serve relay -l 203.0.113.10:3478 --internal 10.0.0.5:3479 --transceivers 10.0.3.0/24:7000 -w 4
-    rtcrelay serve relay --config relay.toml --check""",
+    rtcrelay serve relay --config relay.toml --check
+    rtcrelay serve relay --config relay.toml --takeover""",
 )
 def relay(
     common: Common,
     flags: Flags,
     check: Annotated[bool, _CHECK] = False,
     print_config: Annotated[bool, _PRINT] = False,
+    takeover: Annotated[bool, _TAKEOVER] = False,
 ) -> ExitStatus:
     """Run a relay: one public UDP address in front of any number of transceivers.
 
@@ -51,7 +58,7 @@ def relay(
         return ExitStatus.OK
     follow_parent(os.environ)
     set_up_logging(settings.log_format, verbosity=common.verbosity)
-    return service.run(settings, lambda: config.relay_settings(flags, common.config))
+    return service.run(settings, lambda: config.relay_settings(flags, common.config), takeover=takeover)
 
 
 @leaf(
@@ -71,23 +78,19 @@ def transceiver(
 ) -> ExitStatus:
     """Run a transceiver: it answers calls, and has all their media on one UDP socket.
 
-    The defaults make a transceiver behind a relay on this machine. SIGTERM ends with 0.
+    The defaults make a transceiver behind a relay on this machine. SIGHUP reads keys, networks, token and certificate
+    again. SIGTERM drains: no new calls, and the sessions go on until they end or --drain-timeout is over; a second
+    one ends them now. Every session is told.
     """
     if print_config:
         print(config.show("transceiver", flags, common.config))
         return ExitStatus.OK
     settings = config.transceiver_settings(flags, common.config)
-    if check:
-        from rtcrelay.keys import load_key_file, refuse_demo_key, require_active_key
+    from rtcrelay.transceiver import service
 
-        key_file = load_key_file(settings.key_file)
-        refuse_demo_key(key_file, settings.addresses)
-        require_active_key(key_file)
-        keys = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in key_file.keys)
-        print(f"configuration is sound: {settings.node}, cluster {settings.cluster}; keys {keys}")
+    if check:
+        print(service.check(settings))
         return ExitStatus.OK
     follow_parent(os.environ)
     set_up_logging(settings.log_format, verbosity=common.verbosity)
-    from rtcrelay.transceiver.service import run
-
-    return run(settings)
+    return service.run(settings, lambda: config.transceiver_settings(flags, common.config))

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtcrelay import config, keys
-from rtcrelay._dataplane import Route, UfragError, mint_ufrag, open_ufrag
+from rtcrelay._dataplane import Route, UfragError, mint_ufrag
 from rtcrelay.cli.app import new_group, report
 from rtcrelay.cli.keys import KEY_FILE_HELP
 from rtcrelay.cli.options import Listing, leaf, parsed, whole
 from rtcrelay.cli.render import Column, show_fields, show_rows
 from rtcrelay.config.options import CLUSTER
 from rtcrelay.config.sources import load_files, resolve
-from rtcrelay.config.text import Address, address, format_address
+from rtcrelay.config.text import Address, address
+from rtcrelay.debug.ufrags import FORM_REASONS, route_row, ufrag_row
 from rtcrelay.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ COLUMNS = (
 VERDICT = Column("verdict", "VERDICT")
 FIELDS = (*COLUMNS[:1], VERDICT, Column("message", "MESSAGE"), Column("version", "VERSION"), *COLUMNS[1:])
 
-_FORM_REASONS = ("length", "alphabet", "version", "spare_bits")
 _MAX_LINE = 4096
 
 
@@ -92,7 +92,7 @@ def encode(
         ip, port = where or (None, 0)
         route = Route(kind, found.parsed, ip=ip, node=number, port=port, nonce=bits, key_id=key)
         try:
-            rows.append(_fields(mint_ufrag(ring.ring, route), route))
+            rows.append(route_row(mint_ufrag(ring.ring, route), route))
         except UfragError as error:
             raise UsageError(f"--key-id: {error.args[1]}") from error
     if options.form in (None, "plain"):
@@ -189,27 +189,7 @@ def _lines() -> Iterator[str]:
 
 def _read(ring: keys.KeyFile, word: str) -> tuple[dict[str, Any], ExitStatus]:
     ufrag = word.partition(":")[0]
-    try:
-        return _fields(ufrag, open_ufrag(ring.ring, ufrag)), ExitStatus.OK
-    except UfragError as error:
-        reason, sentence = error.args
-        row = dict.fromkeys(_fields("", Route("node", 0, node=0)))
-        row |= {"kind": "ufrag", "v": 1, "ufrag": ufrag[:64], "verdict": reason, "message": sentence}
-        return row, ExitStatus.DATA if reason in _FORM_REASONS else ExitStatus.PROBLEM
-
-
-def _fields(ufrag: str, route: Route) -> dict[str, Any]:
-    return {
-        "kind": "ufrag",
-        "v": 1,
-        "ufrag": ufrag,
-        "verdict": "ok",
-        "version": 0,
-        "key_id": route.key_id,
-        "route": route.kind,
-        "cluster": route.cluster,
-        "endpoint": None if route.ip is None else format_address((route.ip, route.port)),
-        "node": route.node,
-        "nonce": f"{route.nonce:06x}",
-        "message": None,
-    }
+    row = ufrag_row(ring.ring, ufrag)
+    if row["verdict"] == "ok":
+        return row, ExitStatus.OK
+    return row, ExitStatus.DATA if row["verdict"] in FORM_REASONS else ExitStatus.PROBLEM

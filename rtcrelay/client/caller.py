@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -63,7 +64,8 @@ class Caller(asyncio.DatagramProtocol):
 
     async def dial(self) -> None:
         """Signals and begins with the checks; does not wait for them. RtcrelayError if signaling fails."""
-        self.call = Call(self._config, now=self._loop.time())
+        now = self._loop.time()
+        self.call = Call(self._config, now=now, unix_offset=time.time() - now)
         if self._label is not None:
             self.channel = EchoChannel(self.call, self._label, self._loop.time, self._flush)
         async with aiohttp.ClientSession() as http:

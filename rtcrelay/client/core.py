@@ -23,6 +23,7 @@ from rtcrelay.errors import PeerError
 from rtcrelay.rtc.certificate import Fingerprint
 from rtcrelay.rtc.dtls import Dtls, DtlsEnd, DtlsIdentity, DtlsState
 from rtcrelay.rtc.offer_answer import DataOffer, IceCredentials, read_answer, write_offer
+from rtcrelay.rtc.reports import Reporter
 from rtcrelay.rtc.rtp import is_rtcp, read_rtp
 from rtcrelay.rtc.sdp import Candidate
 
@@ -56,6 +57,9 @@ class CallConfig:
 
     check_interval_seconds: float | None = 2.5
     """Between consent checks, as Chromium; None: never again after the nomination, as some stacks do."""
+    nominates_again: bool = True
+    """Whether consent checks and those from a new address nominate, as Chromium's; False: once and never again, as
+    Firefox's and aioice's."""
     data: bool = False
     """Whether the offer has data channels. A server that was offered some speaks SCTP, wanted or not."""
     identity: DtlsIdentity | None = None
@@ -67,14 +71,20 @@ class CallConfig:
 class Call:
     """The client's end of one call."""
 
-    def __init__(self, config: CallConfig | None = None, *, now: float) -> None:
-        """Makes keys and credentials. ``now`` is when the times of `timings` begin."""
+    def __init__(self, config: CallConfig | None = None, *, now: float, unix_offset: float = 0.0) -> None:
+        """Makes keys and credentials. ``now`` is when the times of `timings` begin.
+
+        ``unix_offset`` is Unix time less ``now``, in seconds: RTCP names instants by the wall clock.
+        """
         config = config or CallConfig()
         self.state = CallState.OFFERING
         self.end = ""
         """Why the call ended, a sentence; empty before."""
         self.ice = IceAgent(
-            secrets.token_hex(4), secrets.token_hex(16), check_interval_seconds=config.check_interval_seconds
+            secrets.token_hex(4),
+            secrets.token_hex(16),
+            check_interval_seconds=config.check_interval_seconds,
+            nominates_again=config.nominates_again,
         )
         self.remote_ufrag = ""
         """The server's ufrag: the route."""
@@ -96,6 +106,8 @@ class Call:
             data=config.data,
         )
         """The SDP offer, without candidates: a server learns the address from the first check."""
+        self.reports = Reporter(ssrc, secrets.token_hex(8), now, unix_offset=unix_offset)
+        """What both ends told each other about the media (RTCP)."""
         self._voice = Voice(speech_frames(), PAYLOAD_TYPE, ssrc)
         self._tally = EchoTally()
         self._began = now
@@ -146,6 +158,7 @@ class Call:
         if self.dtls is not None:
             self.dtls.handle_timeout(now)
         self._speak(now)
+        self._report(now)
         self._collect(now)
 
     def handle_moved(self, now: float) -> None:
@@ -181,8 +194,8 @@ class Call:
         if self.state is CallState.ENDED:
             return None
         dtls = self.dtls.poll_timeout() if self.dtls is not None else None
-        due = [at for at in (self.ice.poll_timeout(), dtls, self._voice.poll_timeout()) if at is not None]
-        return min(due, default=None)
+        due = (self.ice.poll_timeout(), dtls, self._voice.poll_timeout(), self.reports.poll_timeout())
+        return min((at for at in due if at is not None), default=None)
 
     def mark_channel_open(self, now: float) -> None:
         """The owner's SCTP says that the data channel is open."""
@@ -222,6 +235,10 @@ class Call:
         """The longest time without returned audio that ended after ``since``; None if there was none."""
         return self._tally.longest_gap(since, now)
 
+    def recent_arrivals(self) -> tuple[float, ...]:
+        """When the last packets of returned audio came, oldest first; about ten seconds of them."""
+        return self._tally.recent_arrivals()
+
     # -- inside
 
     def _on_dtls(self, data: bytes, now: float) -> None:
@@ -239,7 +256,8 @@ class Call:
             self._refused += 1
             return
         if is_rtcp(data):
-            self._refused += srtp.unprotect_rtcp(data) is None
+            plain = srtp.unprotect_rtcp(data)
+            self._refused += plain is None or not self.reports.handle_rtcp(plain, now)
             return
         name = data[2:4] + data[8:12]
         plain = srtp.unprotect(data)
@@ -253,6 +271,7 @@ class Call:
         if len(self._seen) > REPLAY_MEMORY:
             del self._seen[next(iter(self._seen))]
         self._mark("first_audio_received_ms", now)
+        self.reports.handle_packet(packet.ssrc, packet.sequence, packet.timestamp, now)
         if self._tally.on_received(packet.sequence, packet.payload, now):
             self._mark("first_echo_ms", now)
 
@@ -267,7 +286,16 @@ class Call:
                 return
             self._mark("first_audio_sent_ms", now)
             self._tally.on_sent(payload, now)
+            self.reports.handle_sent(int.from_bytes(packet[4:8], "big"), len(payload), now)
             self._out.append((protected, self.ice.selected))
+
+    def _report(self, now: float) -> None:
+        srtp = self.dtls.srtp if self.dtls is not None else None
+        report = self.reports.poll_report(now)
+        if report is not None and srtp is not None and self.ice.selected is not None:
+            protected = srtp.protect_rtcp(report)
+            if protected is not None:
+                self._out.append((protected, self.ice.selected))
 
     def _collect(self, now: float) -> None:
         """Moves the call on, and every part's output into ours."""

@@ -43,7 +43,9 @@ class IceCounts:
 class IceAgent:
     """One component, one socket, several remote candidates."""
 
-    def __init__(self, ufrag: str, password: str, *, check_interval_seconds: float | None = 2.5) -> None:
+    def __init__(
+        self, ufrag: str, password: str, *, check_interval_seconds: float | None = 2.5, nominates_again: bool = True
+    ) -> None:
         self.ufrag = ufrag
         self.password = password
         self.selected: Address | None = None
@@ -52,7 +54,7 @@ class IceAgent:
         """No consent (any more): nothing may be sent."""
         self.round_trip_seconds: float | None = None
         """Of the last answered check."""
-        self._interval = check_interval_seconds
+        self._interval, self._nominates_again = check_interval_seconds, nominates_again
         self._tie_breaker = secrets.token_bytes(8)
         self._remote_ufrag = self._remote_password = ""
         self._remotes: list[Address] = []
@@ -61,7 +63,7 @@ class IceAgent:
         self._started_at = self._last_answer_at = 0.0
         self._next_check_at: float | None = None
         self._rounds = 0
-        self._nominated = False
+        self._nominated = self._was_nominated = False
         self._sent = self._answered = self._validations = self._refused = 0
 
     @property
@@ -125,7 +127,7 @@ class IceAgent:
     def _check(self, remote: Address, now: float) -> None:
         transaction = secrets.token_bytes(12)
         # As browsers do with a lite server: first checks name no pair, the chosen one is named in each check.
-        nominate = remote == self.selected
+        nominate = remote == self.selected and (self._nominates_again or not self._was_nominated)
         check = stun.IceCheck(_HOST_PRIORITY, True, self._tie_breaker, nominate)
         username = f"{self._remote_ufrag}:{self.ufrag}"
         request = stun.write_binding_request(transaction, username, self._remote_password, check)
@@ -169,7 +171,7 @@ class IceAgent:
             self.selected = remote
             self._next_check_at = now
             self.handle_timer(now)
-        elif nominating and not self._nominated:
-            self._nominated = True
+        elif not self._nominated and (nominating or (self._was_nominated and not self._nominates_again)):
+            self._nominated = self._was_nominated = True
             self._next_check_at = None if self._interval is None else now + self._interval
         return True

@@ -18,6 +18,7 @@ GAP_SECONDS = 0.06
 """Silence from here on is remembered as a gap: two missing packets of 20 ms."""
 KEPT_ROUND_TRIPS = 65_536
 KEPT_GAPS = 256
+KEPT_ARRIVALS = 512
 
 
 class EchoTally:
@@ -30,6 +31,7 @@ class EchoTally:
         self._round_trips: deque[float] = deque(maxlen=KEPT_ROUND_TRIPS)
         self._gaps: deque[tuple[float, float]] = deque(maxlen=KEPT_GAPS)
         self._last_at: float | None = None
+        self._arrivals: deque[float] = deque(maxlen=KEPT_ARRIVALS)
         self._sequences = SequenceExtender()
         self._first_sequence = 0
 
@@ -52,6 +54,7 @@ class EchoTally:
         if self._last_at is not None and now - self._last_at >= GAP_SECONDS:
             self._gaps.append((self._last_at, now))
         self._last_at = now
+        self._arrivals.append(now)
         sent_at = self._waiting.pop(payload, None)
         if sent_at is not None and now - sent_at <= LATE_SECONDS:
             self.echoed += 1
@@ -79,6 +82,10 @@ class EchoTally:
             return None
         start, end = max(gaps, key=lambda gap: gap[1] - gap[0])
         return Gap(start, (end - start) * 1000)
+
+    def recent_arrivals(self) -> tuple[float, ...]:
+        """When the last `KEPT_ARRIVALS` packets came, oldest first."""
+        return tuple(self._arrivals)
 
     def round_trip(self) -> RoundTrip:
         """Over the last `KEPT_ROUND_TRIPS` echoes."""

@@ -45,6 +45,8 @@ class Setting:
     """Whether it stands above the tables in TOML, for every service on the machine."""
     default_help: str | None = None
     """What help shows as default when the default depends on the machine."""
+    printable: Callable[[str], str] = str
+    """A value's text without its secrets, for messages and printed settings."""
 
     @property
     def option(self) -> str:
@@ -74,6 +76,24 @@ NODES = Setting(
     "Where a node id in a ufrag leads; a table [nodes] in TOML.",
     text.parse_node,
     many=True,
+    shared=True,
+)
+REDIS = Setting(
+    "redis",
+    "URL",
+    "Where relays of one site remember routes for each other: redis://, rediss:// or unix://, with +sentinel or"
+    " +cluster after the first word for those; none for none. A password belongs into --redis-password-file, the"
+    " variable or the configuration file, never on the command line.",
+    lambda value: None if value == "none" else text.parse_redis_url(value),
+    shared=True,
+    default_help="none",
+    printable=text.printable_url,
+)
+REDIS_PASSWORD_FILE = Setting(
+    "redis_password_file",
+    "FILE",
+    "File with the password for Redis.",
+    text.parse_path,
     shared=True,
 )
 LOG_FORMAT = Setting(
@@ -177,6 +197,8 @@ RELAY = (
         text.parse_network,
         many=True,
     ),
+    REDIS,
+    REDIS_PASSWORD_FILE,
     _admin("relay.sock"),
     METRICS,
     LOG_FORMAT,

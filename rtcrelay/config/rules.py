@@ -43,6 +43,8 @@ def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[st
         admission_rate=found["admission_rate"].parsed,
         admission_burst=found["admission_burst"].parsed,
         admission_exempt=found["admission_exempt"].parsed,
+        redis=_redis(found["redis"], found["redis_password_file"]),
+        redis_password_file=found["redis_password_file"].parsed,
         admin_socket=found["admin"].parsed,
         metrics=found["metrics"].parsed,
         log_format=found["log_format"].parsed,
@@ -198,6 +200,22 @@ def _check_distinct(public: Value, internal: Value) -> None:
     for (ip, port), word in zip(public.parsed, public.words, strict=True):
         if text.is_wildcard(ip) and port in ports and port:
             raise ConfigError(f"{public.origin}: {word!r} covers the internal address {ports[port]!r}")
+
+
+def _redis(url: Value, password_file: Value) -> str | None:
+    """The URL, if its password is where other users of the machine cannot see it, and in one place only."""
+    if url.parsed is None:
+        return None
+    has_password = text.url_has_password(url.parsed)
+    if has_password and url.origin.startswith("--"):
+        raise ConfigError(
+            f"{url.origin}: {text.printable_url(url.parsed)!r} came with a password, and every user of this machine"
+            " can read command lines",
+            hint="--redis-password-file FILE, or the whole URL in RTCRELAY_REDIS or in a configuration file",
+        )
+    if has_password and password_file.parsed is not None:
+        raise ConfigError(f"{url.origin} and {password_file.origin} both give a password, expected one of them")
+    return str(url.parsed)
 
 
 def _nodes(value: Value) -> Mapping[int, Address]:

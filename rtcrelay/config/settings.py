@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -40,6 +40,10 @@ class RelaySettings:
     """New paths at once from one source."""
     admission_exempt: tuple[str, ...] = ()
     """Networks of sources without that limit."""
+    redis: str | None = field(default=None, repr=False)
+    """URL of the route cache, perhaps with a password; None: no route cache."""
+    redis_password_file: Path | None = None
+    """File with its password."""
     admin_socket: Path | None = None
     """Unix socket of the admin interface."""
     metrics: Address | None = None

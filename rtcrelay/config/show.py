@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rtcrelay.config import text
-from rtcrelay.config.options import PROGRAMS
+from rtcrelay.config.options import PROGRAMS, Setting
 from rtcrelay.config.rules import Flags, resolve_all
 from rtcrelay.config.sources import Value
 
@@ -16,8 +16,8 @@ def show(program: str, flags: Flags, config: Path | None = None, environ: Mappin
     """The effective settings of a service as a configuration file that says where each came from. No secrets."""
     environ = os.environ if environ is None else environ
     found = resolve_all(program, flags, config, environ)
-    above = [_toml_line(s.name, found[s.name], s.many) for s in PROGRAMS[program] if s.shared and s.name != "nodes"]
-    table = [_toml_line(s.name, found[s.name], s.many) for s in PROGRAMS[program] if not s.shared]
+    above = [_toml_line(s, found[s.name]) for s in PROGRAMS[program] if s.shared and s.name != "nodes"]
+    table = [_toml_line(s, found[s.name]) for s in PROGRAMS[program] if not s.shared]
     nodes = found["nodes"].parsed if "nodes" in found else ()
     lines = [*above, "", f"[{program}]", *table]
     if nodes:
@@ -25,12 +25,12 @@ def show(program: str, flags: Flags, config: Path | None = None, environ: Mappin
     return "\n".join(lines)
 
 
-def _toml_line(name: str, value: Value, many: bool) -> str:
+def _toml_line(setting: Setting, value: Value) -> str:
     if value.parsed is None:
-        return f"# {name} is not set"
-    words = [_toml_word(word) for word in value.words]
-    written = f"[{', '.join(words)}]" if many else words[0]
-    return f"{name} = {written}  # {value.origin}"
+        return f"# {setting.name} is not set"
+    words = [_toml_word(setting.printable(word)) for word in value.words]
+    written = f"[{', '.join(words)}]" if setting.many else words[0]
+    return f"{setting.name} = {written}  # {value.origin}"
 
 
 def _toml_word(word: str) -> str:

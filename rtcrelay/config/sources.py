@@ -124,7 +124,7 @@ def _parse(setting: Setting, words: tuple[str, ...], origin: str) -> Value:
         try:
             parsed.append(setting.parse(word))
         except ValueError as error:
-            raise ConfigError(f"{origin}: {word!r} {error}") from None
+            raise ConfigError(f"{origin}: {setting.printable(word)!r} {error}") from None
     return Value(tuple(parsed) if setting.many else parsed[0], words, origin)
 
 

@@ -13,8 +13,10 @@ from aiohttp import web
 from rtcrelay.admin.http import start_http
 from rtcrelay.config.text import format_address
 from rtcrelay.errors import RtcrelayError
-from rtcrelay.metrics.pages import Pages
+from rtcrelay.metrics.pages import MetricsSource, Pages
 from rtcrelay.metrics.process import ProcessMetrics
+from rtcrelay.relay.cache_metrics import CacheMetrics
+from rtcrelay.relay.flow_events import FlowEvents
 from rtcrelay.relay.metrics import RelayMetrics
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ async def start_admin(
     stack: AsyncExitStack,
 ) -> None:
     """Serves what each listening socket may show, until ``stack`` is left."""
-    pages = Pages(control, [ProcessMetrics("relay", lambda: control.key_file), _relay_metrics(control)])
+    sources: list[MetricsSource] = [ProcessMetrics("relay", lambda: control.key_file), _relay_metrics(control)]
+    if control.route_cache is not None:
+        sources.append(CacheMetrics(control.route_cache))
+    pages = Pages(control, sources)
     if admin_socket is not None:
         stack.push_async_callback(await start_http(application(control, pages), admin_socket))
     if metrics_socket is not None:
@@ -44,7 +49,7 @@ async def start_admin(
 def _relay_metrics(control: Control) -> RelayMetrics:
     return RelayMetrics(
         control.relay,
-        workers=control.settings.workers,
+        workers=control.workers,
         max_flows=control.settings.max_flows,
         is_draining=lambda: control.is_draining,
         overflows=control.receive_overflows,
@@ -76,12 +81,15 @@ def application(control: Control, pages: Pages) -> web.Application:
     async def drain(request: web.Request) -> web.Response:
         return _json(control.drain(request.method == "POST"))
 
+    events = FlowEvents(control.feed, control.name)
     served = web.Application(client_max_size=1024)
+    served.on_shutdown.append(events.end)
     pages.add_to(served)
     served.add_routes(
         [
             web.get("/v1/stats", stats),
             web.get("/v1/flows", flows),
+            web.get("/v1/flows/events", events.handle),
             web.post("/v1/reload", reload),
             web.post("/v1/drain", drain),
             web.delete("/v1/drain", drain),

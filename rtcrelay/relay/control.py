@@ -17,14 +17,20 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import rtcrelay
-from rtcrelay._dataplane import Flow, Relay
-from rtcrelay.config import RelaySettings
+from rtcrelay._dataplane import Relay
+from rtcrelay.config import Address, RelaySettings
 from rtcrelay.config.text import format_address
 from rtcrelay.daemon import handle_end_signals, sd_notify, watchdog_seconds
 from rtcrelay.errors import ExitStatus, RtcrelayError
 from rtcrelay.keys import KeyFile
-from rtcrelay.relay.kernel import receive_overflows
+from rtcrelay.metrics.kernel import receive_overflows
+from rtcrelay.metrics.late import bind_late
+from rtcrelay.relay import takeover
+from rtcrelay.relay.cache_keeper import CacheKeeper, keeper
+from rtcrelay.relay.event_feed import EventFeed
+from rtcrelay.relay.flow_row import flow_row
 from rtcrelay.relay.policy import load_policy
+from rtcrelay.relay.succession import Succession
 from rtcrelay.relay.watch import Watch
 
 log = logging.getLogger("rtcrelay.relay")
@@ -37,20 +43,46 @@ class Control:
     """One running relay, seen from the side that is not in a hurry."""
 
     def __init__(
-        self, relay: Relay, settings: RelaySettings, key_file: KeyFile, reread: Callable[[], RelaySettings]
+        self,
+        relay: Relay,
+        settings: RelaySettings,
+        key_file: KeyFile,
+        reread: Callable[[], RelaySettings],
+        *,
+        workers: int | None = None,
+        redis_password: str | None = None,
     ) -> None:
+        """``workers`` is how many should live, if that is not the settings' number."""
+        self.workers = settings.workers if workers is None else workers
+        """Packet threads that should live."""
         self._relay = relay
         self._settings = settings
         self._key_file = key_file
         self._reread = reread
         self._started = time.monotonic()
         self._is_draining = False
+        self._redis_password = redis_password
+        self._succession: Succession | None = None
+        self.feed = EventFeed(relay)
+        """What happens to paths, for whoever listens."""
+        self.route_cache: CacheKeeper | None = None
+        """The route cache, once it is started; None without one."""
 
-    def run(self, admin_socket: socket.socket | None, metrics_socket: socket.socket | None = None) -> ExitStatus:
-        """Serves until SIGTERM or SIGINT, or until a worker is lost: then the status is not `ExitStatus.OK`."""
-        return asyncio.run(self._serve(admin_socket, metrics_socket))
+    def run(
+        self,
+        admin_socket: socket.socket | None,
+        metrics_socket: socket.socket | None = None,
+        late_metrics: Address | None = None,
+    ) -> ExitStatus:
+        """Serves until SIGTERM or SIGINT, or until a worker is lost: then the status is not `ExitStatus.OK`.
 
-    async def _serve(self, admin_socket: socket.socket | None, metrics_socket: socket.socket | None) -> ExitStatus:
+        ``late_metrics`` is the address of metrics if a predecessor that is about to end still has it.
+        """
+        return asyncio.run(self._serve(admin_socket, metrics_socket, late_metrics))
+
+    async def _serve(
+        self, admin_socket: socket.socket | None, metrics_socket: socket.socket | None, late_metrics: Address | None
+    ) -> ExitStatus:
         end = asyncio.Event()
         loop = asyncio.get_running_loop()
         handle_end_signals(loop, end.set)
@@ -58,15 +90,25 @@ class Control:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         watch = Watch(self.unhealthy, self._counts, sd_notify, watchdog_seconds(os.environ))
         async with AsyncExitStack() as stack:
+            self.route_cache = keeper(self._relay, self.feed, self._settings, self._redis_password)
+            if late_metrics is not None:
+                metrics_socket = await bind_late(late_metrics, stack)
             if admin_socket is not None or metrics_socket is not None:
                 from rtcrelay.relay.admin import start_admin
 
                 await start_admin(self, admin_socket, metrics_socket, stack)
+            if admin_socket is not None and self._settings.admin_socket is not None:
+                path = takeover.socket_path(self._settings.admin_socket)
+                self._succession = Succession(path, self._relay, self._settings.listeners, end.set)
+                await stack.enter_async_context(self._succession)
+            if self.route_cache is not None:
+                await stack.enter_async_context(self.route_cache)
             sd_notify("READY=1\nSTATUS=forwarding")
             failure = await _first_failure(watch, end)
             if failure is not None:
                 log.error("%s, so this relay must be restarted: ending with %d", failure, ExitStatus.SOFTWARE)
-            sd_notify("STOPPING=1\nSTATUS=stopping")
+            if not self.has_successor:  # else the service goes on
+                sd_notify("STOPPING=1\nSTATUS=stopping")
             log.info("stopping")
         return ExitStatus.OK if failure is None else ExitStatus.SOFTWARE
 
@@ -97,8 +139,10 @@ class Control:
 
     def unhealthy(self) -> str | None:
         """Why this relay must be restarted, or None; see `rtcrelay.metrics.pages.Condition`."""
-        alive, configured = self._relay.gauges()["workers"], self._settings.workers
-        return None if alive >= configured else f"{alive} of {configured} workers live"
+        if self._succession is not None and (self._succession.is_handing_over or self._succession.handed_over):
+            return None  # the workers pause for a successor
+        alive = self._relay.gauges()["workers"]
+        return None if alive >= self.workers else f"{alive} of {self.workers} workers live"
 
     def unready(self) -> str | None:
         """Why a load balancer should send nothing new here, or None. Sockets are bound and keys loaded by now."""
@@ -111,6 +155,11 @@ class Control:
             log.info("draining: not ready for more, still forwarding" if draining else "no longer draining")
             sd_notify(f"STATUS={'draining' if draining else 'forwarding'}")
         return {"kind": "drain", "v": 1, "draining": draining, "flows": self._relay.gauges()["flows"]}
+
+    @property
+    def has_successor(self) -> bool:
+        """Whether another process has taken over."""
+        return self._succession is not None and self._succession.handed_over
 
     @property
     def is_draining(self) -> bool:
@@ -131,6 +180,11 @@ class Control:
     def key_file(self) -> KeyFile:
         """The keys in use."""
         return self._key_file
+
+    @property
+    def name(self) -> str:
+        """The first internal address, by which other relays and readers know this one."""
+        return format_address(self._relay.listeners()[0][1])
 
     def receive_overflows(self) -> int:
         """Datagrams that the kernel dropped at this relay's sockets because their buffers were full."""
@@ -160,6 +214,7 @@ class Control:
             "gauges": dict(sorted(self._relay.gauges().items())),
             "counters": dict(sorted({**self._relay.counters(), "receive_overflows": self.receive_overflows()}.items())),
             "drops": dict(sorted(self._relay.drops().items())),
+            "route_cache": None if self.route_cache is None else self.route_cache.stats(),
         }
 
     def keys(self) -> list[dict[str, Any]]:
@@ -169,7 +224,9 @@ class Control:
     def flows(self, cursor: int, limit: int) -> dict[str, Any]:
         """A page of the path table, and the cursor of the next one (0: that was all)."""
         flows, following = self._relay.flows(cursor, limit)
-        return {"kind": "flows", "v": 1, "flows": [_flow(flow) for flow in flows], "next_cursor": following}
+        name = self.name
+        rows = [flow_row(flow, name) for flow in flows]
+        return {"kind": "flows", "v": 1, "relay": name, "flows": rows, "next_cursor": following}
 
 
 async def _first_failure(watch: Watch, end: asyncio.Event) -> str | None:
@@ -182,27 +239,3 @@ async def _first_failure(watch: Watch, end: asyncio.Event) -> str | None:
     finally:
         watching.cancel()
         ending.cancel()
-
-
-def _flow(flow: Flow) -> dict[str, Any]:
-    return {
-        "kind": "flow",
-        "v": 1,
-        "client": format_address(flow.client),
-        "ingress": flow.ingress,
-        "claims": [
-            {
-                "next_hop": format_address(claim.next_hop),
-                "state": claim.state,
-                "key_id": claim.key_id,
-                "idle_s": round(claim.idle_seconds, 3),
-            }
-            for claim in flow.claims
-        ],
-        "packets_in": flow.packets_in,
-        "bytes_in": flow.bytes_in,
-        "packets_out": flow.packets_out,
-        "bytes_out": flow.bytes_out,
-        "age_s": round(flow.age_seconds, 3),
-        "idle_s": round(flow.idle_seconds, 3),
-    }

@@ -15,6 +15,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from rtcrelay.config.text import REDIS_SCHEMES, printable_url
 from rtcrelay.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 0.5
 ANSWER_SECONDS: Final = 0.25
 """A question is worth 20 ms to the packet that waits, and a little more to those that follow it."""
-SCHEMES: Final = (
-    "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
-)  # fmt: skip
+SCHEMES: Final = REDIS_SCHEMES
+"""What a URL may begin with."""
 
 
 class RouteStore:
@@ -34,7 +34,7 @@ class RouteStore:
     def __init__(self, url: str, password: str | None = None) -> None:
         """Takes one of `SCHEMES`; a Sentinel URL lists its sentinels and names the group:
         ``redis+sentinel://a:26379,b:26379/mymaster/0``. Connects at the first use. Raises ConfigError."""
-        self.name = printable(url)
+        self.name = printable_url(url)
         self._is_cluster = "+cluster" in urlsplit(url).scheme
         self._client = _client(url, password)
         self._has_msetex = not self._is_cluster  # a cluster wants one slot per command
@@ -98,17 +98,10 @@ class RouteStore:
         await pipeline.execute()
 
 
-def printable(url: str) -> str:
-    """The URL without its password, for logs."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
-
-
 def _client(url: str, password: str | None) -> Any:
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
-        raise ConfigError(f"the Redis URL {printable(url)!r} begins with none of {', '.join(SCHEMES)}")
+        raise ConfigError(f"the Redis URL {printable_url(url)!r} begins with none of {', '.join(SCHEMES)}")
     options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": ANSWER_SECONDS,
@@ -123,7 +116,7 @@ def _client(url: str, password: str | None) -> Any:
             return _cluster(parts, options)
         return redis.from_url(url, **options)
     except (ValueError, RedisError) as error:
-        raise ConfigError(f"the Redis URL {printable(url)!r} is wrong: {error}") from error
+        raise ConfigError(f"the Redis URL {printable_url(url)!r} is wrong: {error}") from error
 
 
 def _sentinel(parts: SplitResult, options: dict[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from rtcrelay.errors import BackendError
+from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.route_entry import PathKey, RouteEntry, read_entry
 
 if TYPE_CHECKING:
@@ -58,12 +59,6 @@ class Store(Protocol):
 class DataPlane(Protocol):
     """What the cache needs of a `Relay`."""
 
-    def listen(self, listening: bool, *, route_cache: bool = False) -> int:
-        """Starts or stops events; returns the descriptor that tells of them."""
-
-    def events(self, limit: int = 4096) -> tuple[list[Event], int]:
-        """Takes events, and says how many were lost so far."""
-
     def restore(self, routes: Sequence[tuple[Address, int, Address]]) -> int:
         """Hands routes over; returns how many were taken."""
 
@@ -101,10 +96,12 @@ class CacheCounts:
 class RouteCache:
     """One relay's side of the route cache."""
 
-    def __init__(self, relay: DataPlane, store: Store, *, cluster: int, name: str, idle_seconds: float) -> None:
-        """``name`` is this relay's internal address, for whoever reads the entries."""
+    def __init__(
+        self, relay: DataPlane, feed: EventFeed, store: Store, *, cluster: int, name: str, idle_seconds: float
+    ) -> None:
+        """``feed`` has the relay's events; ``name`` is its internal address, for whoever reads the entries."""
         self.counts = CacheCounts()
-        self._relay, self._store = relay, store
+        self._relay, self._feed, self._store = relay, feed, store
         self._cluster, self._name = cluster, name
         self._expire_seconds = max(1, round(idle_seconds * EXPIRY_IN_IDLE_TIMES))
         self._routes: OrderedDict[PathKey, Address] = OrderedDict()
@@ -118,21 +115,20 @@ class RouteCache:
         return len(self._routes)
 
     async def run(self) -> None:
-        """Serves until cancelled; what waits then is written if the store takes it at once."""
-        loop = asyncio.get_running_loop()
-        told = self._relay.listen(True, route_cache=True)
-        loop.add_reader(told, self.handle_events)
+        """Serves until cancelled; what waits then is for `flush`."""
+        self._feed.hold_packets(True)
+        self._feed.subscribe(self.handle_events)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write_behind())
                 tasks.create_task(self._answer())
         finally:
-            loop.remove_reader(told)
-            self._relay.listen(False)
+            self._feed.hold_packets(False)
+            self._feed.unsubscribe(self.handle_events)
 
-    def handle_events(self) -> None:
+    def handle_events(self, events: Sequence[Event], lost: int) -> None:
         """Sorts what the data plane told into what to write and what to ask."""
-        events, self.counts.events_lost = self._relay.events()
+        self.counts.events_lost += lost
         for event in events:
             key = PathKey(event.client, event.ingress)
             if event.what == "asked":
@@ -220,7 +216,7 @@ class RouteCache:
 
     async def _wait_for_the_store(self) -> None:
         """Holds no packets while nobody could answer for them."""
-        self._relay.listen(True, route_cache=False)
+        self._feed.hold_packets(False)
         pause = FIRST_PAUSE_SECONDS
         while True:
             await asyncio.sleep(pause)
@@ -231,7 +227,7 @@ class RouteCache:
             except BackendError:
                 continue
         self._questions.clear()
-        self._relay.listen(True, route_cache=True)
+        self._feed.hold_packets(True)
         log.info("%s serves again", self._store.name)
 
     def _complain(self, error: BackendError) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 from collections.abc import Callable
 
@@ -17,10 +18,11 @@ from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import RelaySettings
 from rtcrelay.config.text import format_address
 from rtcrelay.daemon import sd_notify
-from rtcrelay.errors import BackendError, ExitStatus
+from rtcrelay.errors import BackendError, ConfigError, ExitStatus
 from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.relay.policy import load_policy, relay_config
+from rtcrelay.relay.redis_password import read_redis_password
 
 log = logging.getLogger("rtcrelay.relay")
 
@@ -31,31 +33,51 @@ def check(settings: RelaySettings) -> str:
     """Does everything that `run` does before it binds; returns one line about what would run. Raises ConfigError."""
     key_file, policy = load_policy(settings)
     relay_config(settings, policy)
+    read_redis_password(settings.redis_password_file)
     pairs = ", ".join(f"{format_address(public)} to {format_address(inner)}" for public, inner in settings.listeners)
     keys = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in key_file.keys)
     return f"configuration is sound: {pairs}; cluster {settings.cluster}; keys {keys}"
 
 
-def run(settings: RelaySettings, reread: Callable[[], RelaySettings] | None = None) -> ExitStatus:
+def run(
+    settings: RelaySettings, reread: Callable[[], RelaySettings] | None = None, *, takeover: bool = False
+) -> ExitStatus:
     """Runs a relay until SIGTERM or SIGINT, or until it loses a worker: then the status is `ExitStatus.SOFTWARE`.
 
-    ``reread`` gives the settings anew on SIGHUP; without it, only the key file is read again. Raises ConfigError
-    before anything is bound, and BackendError if an address or a socket cannot be had.
+    ``reread`` gives the settings anew on SIGHUP; without it, only the key file is read again. With ``takeover`` the
+    sockets and paths of the relay that runs at the same admin socket are taken over, and that one ends. Raises
+    ConfigError before anything is bound, and BackendError if an address or a socket cannot be had, or nobody hands
+    over.
     """
     # Until the control plane handles them, signals wait. The workers inherit the mask, so that the kernel never
     # picks one of them.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     try:
         key_file, policy = load_policy(settings)
+        password = read_redis_password(settings.redis_password_file) if settings.redis else None
         relay = Relay(relay_config(settings, policy))
-        with AdminSocket(settings.admin_socket) as admin_socket, MetricsListener(settings.metrics) as metrics_socket:
-            start(relay)
+        admin = AdminSocket(settings.admin_socket, replaces=takeover)
+        # A predecessor has the address of metrics until it has ended.
+        early, late = (None, settings.metrics) if takeover else (settings.metrics, None)
+        with admin as admin_socket, MetricsListener(early) as metrics_socket:
+            workers = settings.workers
+            if takeover:
+                workers = succeed(relay, settings, admin)
+            else:
+                start(relay)
+            if settings.redis is not None:
+                relay.listen(True, route_cache=True)  # what happens before the route cache is there waits for it
             try:
                 _announce(relay, settings, key_file)
                 from rtcrelay.relay.control import Control
 
-                control = Control(relay, settings, key_file, reread or (lambda: settings))
-                return control.run(admin_socket, metrics_socket)
+                control = Control(
+                    relay, settings, key_file, reread or (lambda: settings), workers=workers, redis_password=password
+                )
+                status = control.run(admin_socket, metrics_socket, late)
+                if control.has_successor:
+                    admin.leave()
+                return status
             finally:
                 relay.stop()
     finally:
@@ -70,6 +92,31 @@ def start(relay: Relay) -> None:
         raise bind_error(error) from error
     for warning in warnings:
         log.warning("%s", warning)
+
+
+def succeed(relay: Relay, settings: RelaySettings, admin: AdminSocket) -> int:
+    """Starts a relay in the place of the one at the same admin socket, which ends then; returns how many workers run.
+
+    Raises ConfigError if there is no admin socket, and BackendError if nobody hands over; then the other one goes on.
+    """
+    from rtcrelay.relay import takeover
+
+    if settings.admin_socket is None:
+        raise ConfigError("--takeover needs an admin socket, beside which the running relay waits for a successor")
+    path = takeover.socket_path(settings.admin_socket)
+    # systemd must know the new main process before the old one ends.
+    tell = f"MAINPID={os.getpid()}"
+    for warning in takeover.take_over(path, relay, settings.listeners, lambda: sd_notify(tell)):
+        log.warning("%s", warning)
+    try:
+        admin.take_place()
+    except OSError as error:
+        log.error("no admin interface: %s: %s", settings.admin_socket, (error.strerror or str(error)).lower())
+    # A thread serves several pairs of sockets, but no pair has several threads.
+    workers = min(settings.workers, len(relay.descriptors()) // len(settings.listeners))
+    if workers < settings.workers:
+        log.warning("%d workers run and not %d, since the other relay had no more", workers, settings.workers)
+    return workers
 
 
 def bind_error(error: OSError) -> BackendError:

@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +42,11 @@ class TakeoverError(BackendError):
     """The other process is not there, refused, or broke off."""
 
     status = ExitStatus.UNAVAILABLE
+
+
+def socket_path(admin_socket: Path) -> Path:
+    """Where a relay with this admin socket waits for its successor."""
+    return admin_socket.with_name(f"{admin_socket.name}.takeover")
 
 
 def listen(path: Path) -> socket.socket:
@@ -95,9 +100,15 @@ def hand_over(connection: socket.socket, relay: Relay, listeners: Sequence[tuple
     return True
 
 
-def take_over(path: Path, relay: Relay, listeners: Sequence[tuple[Address, Address]]) -> list[str]:
+def take_over(
+    path: Path,
+    relay: Relay,
+    listeners: Sequence[tuple[Address, Address]],
+    before_serving: Callable[[], None] = lambda: None,
+) -> list[str]:
     """The new process's side: starts ``relay`` with the predecessor's sockets and paths, and returns its warnings.
 
+    ``before_serving`` is called when this process forwards and the predecessor, which will end, waits for the word.
     When it returns, this process serves and the predecessor ends. Raises TakeoverError; then the predecessor
     serves, and nothing of ``relay`` runs.
     """
@@ -111,8 +122,8 @@ def take_over(path: Path, relay: Relay, listeners: Sequence[tuple[Address, Addre
                 hint="start without --takeover if none runs",
             ) from error
         try:
-            return _take_over(connection, relay, listeners)
-        except (OSError, ValueError) as error:
+            return _take_over(connection, relay, listeners, before_serving)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             relay.stop()
             raise TakeoverError(f"cannot take over: {error}") from error
         except TakeoverError:
@@ -120,7 +131,12 @@ def take_over(path: Path, relay: Relay, listeners: Sequence[tuple[Address, Addre
             raise
 
 
-def _take_over(connection: socket.socket, relay: Relay, listeners: Sequence[tuple[Address, Address]]) -> list[str]:
+def _take_over(
+    connection: socket.socket,
+    relay: Relay,
+    listeners: Sequence[tuple[Address, Address]],
+    before_serving: Callable[[], None],
+) -> list[str]:
     wanted = [[list(public), list(internal)] for public, internal in listeners]
     _send_word(connection, {"version": VERSION, "pid": os.getpid(), "listeners": wanted})
     offer = _receive_word(connection)
@@ -136,6 +152,7 @@ def _take_over(connection: socket.socket, relay: Relay, listeners: Sequence[tupl
     relay.load(_receive_bytes(connection, counts["changes"]))
     relay.count_as_well(counts["counters"], counts["drops"])
     relay.resume()
+    before_serving()
     _send_word(connection, {"word": "serving"})
     return warnings
 

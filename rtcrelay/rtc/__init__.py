@@ -7,6 +7,10 @@
   and arm a timer at `poll_timeout`. ``state`` is `KEYED` or `CONNECTED` once ``srtp`` is there.
 - `srtp`: `Srtp.protect`, `unprotect`, `protect_rtcp`, `unprotect_rtcp`: None instead of an exception.
 - `rtp`: `RtpPacket`, `read_rtp`, `write_rtp`, `is_rtcp`, `opus_duration`, `SequenceExtender`.
+- `rtcp`: `read_rtcp`, `write_report`, `write_goodbye`; `reception`: loss and jitter of one source; `reports`:
+  `Reporter`, one end's RTCP: note packets with `handle_packet` and `handle_sent`, pass decrypted RTCP to
+  `handle_rtcp`, send what `poll_report` gives at `poll_timeout`; then ``lost``, ``current.jitter``, ``remote`` and
+  ``round_trip`` are known.
 - `sdp`: any text to a `Description` or `SdpError`; `offer_answer`: `read_offer` and `write_answer` for the
   server, `write_offer` and `read_answer` for the client.
 - `sctp`: `DataChannels` over a connected `Dtls`; needs a running asyncio loop. The only importer of aiortc, behind

@@ -23,6 +23,8 @@ SCTP_PORT: Final = 5000
 _SCTP_PROTOCOLS: Final = ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP")
 _RTP_PROTOCOLS: Final = ("UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/DTLS/RTP/SAVPF", "RTP/SAVPF", "RTP/SAVP")
 """All mean DTLS-SRTP here: an offer without a fingerprint is refused anyway (RFC 9429 section 5.1.2)."""
+_PTIMES_MS: Final = (10, 20, 40, 60)
+"""Packet lengths that Opus encoders can make of one frame and that anybody wants."""
 _REVERSED: Final[dict[Direction, Direction]] = {
     "sendrecv": "sendrecv",
     "sendonly": "recvonly",
@@ -53,6 +55,12 @@ class AudioOffer:
     """``minptime`` of the offer's fmtp, 3 to 120; 10 if it says nothing."""
     direction: Direction
     """Ours: the offer's, reversed."""
+    ptime_ms: int = 20
+    """How long the packets are that the offerer likes best: 10, 20, 40 or 60; 20 if it says nothing of these."""
+    max_ptime_ms: int = 120
+    """The longest that it takes, ``ptime_ms`` to 120."""
+    wants_dtx: bool = False
+    """Whether it asks for ``usedtx``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +185,8 @@ class AnswerParameters:
     """The addresses a client may send to, best first: the ingresses' VIPs."""
     ssrc: int
     """Of the audio that the server sends."""
+    wants_dtx: bool = False
+    """Whether the client is asked to send nothing in silence, even if it does not ask for that itself."""
 
 
 def write_answer(offer: Offer, parameters: AnswerParameters) -> str:
@@ -196,7 +206,7 @@ def write_answer(offer: Offer, parameters: AnswerParameters) -> str:
         elif section.kind == "audio":
             assert offer.audio is not None
             lines += [f"m=audio {port} {section.protocol} {offer.audio.payload_type}", _connection(ip), *mid]
-            lines += transport + _audio_lines(offer.audio, parameters.ssrc)
+            lines += transport + _audio_lines(offer.audio, parameters.ssrc, wants_dtx=parameters.wants_dtx)
         else:
             lines += [f"m=application {port} {section.protocol} webrtc-datachannel", _connection(ip), *mid]
             lines += transport + _data_lines()
@@ -244,12 +254,21 @@ def _is_data(media: Media) -> bool:
 def _audio_offer(media: Media) -> AudioOffer:
     payload_type = media.opus
     assert payload_type is not None
-    minptime = 10
+    wishes: dict[str, str] = {}
     for parameter in media.parameters.get(payload_type, "").split(";"):
         name, _, value = parameter.strip().partition("=")
-        if name == "minptime" and value.isascii() and value.isdigit() and len(value) <= 3 and 3 <= int(value) <= 120:
-            minptime = int(value)
-    return AudioOffer(payload_type, minptime, _REVERSED[media.direction])
+        wishes.setdefault(name, value)
+    minptime = wishes.get("minptime", "")
+    is_number = minptime.isascii() and minptime.isdigit() and len(minptime) <= 3
+    ptime = media.ptime_ms if media.ptime_ms in _PTIMES_MS else 20
+    return AudioOffer(
+        payload_type,
+        int(minptime) if is_number and 3 <= int(minptime) <= 120 else 10,
+        _REVERSED[media.direction],
+        ptime,
+        min(120, max(ptime, media.max_ptime_ms or 120)),
+        wishes.get("usedtx") == "1",
+    )
 
 
 def _carrier(media: Sequence[Media], bundle: Sequence[str], accepted: Media) -> Media:
@@ -287,23 +306,32 @@ def _transport_lines(
 ) -> list[str]:
     lines = [f"a=ice-ufrag:{ice.ufrag}", f"a=ice-pwd:{ice.password}"]
     lines += [f"a=fingerprint:{fingerprint}", f"a=setup:{setup}"]
+    return lines + candidate_lines(candidates)
+
+
+def candidate_lines(candidates: Sequence[Address]) -> list[str]:
+    """Host candidates, best first, and the word that there are no more."""
+    lines = []
     for index, (ip, port) in enumerate(candidates):
         # RFC 8445 section 5.1.2.1: type preference 126 (host), local preference 65535 and down, component 1.
         priority = (126 << 24) | ((65535 - index) << 8) | 255
         lines.append(f"a=candidate:{index + 1} 1 udp {priority} {ip} {port} typ host")
-    if candidates:
-        lines.append("a=end-of-candidates")
-    return lines
+    return [*lines, "a=end-of-candidates"] if lines else []
 
 
-def _audio_lines(audio: AudioOffer, ssrc: int) -> list[str]:
+def _audio_lines(audio: AudioOffer, ssrc: int, *, wants_dtx: bool = False) -> list[str]:
+    # fmtp and ptime say what their writer wants to receive (RFC 7587 section 7): the redundancy against loss
+    # always; DTX and the packets' length as the peer has them, since an echo sends back what came.
     number = audio.payload_type
+    dtx = ";usedtx=1" if audio.wants_dtx or wants_dtx else ""
     return [
         f"a={audio.direction}",
         "a=rtcp-mux",
         "a=rtcp-rsize",
         f"a=rtpmap:{number} opus/48000/2",
-        f"a=fmtp:{number} minptime={audio.min_ptime_ms};useinbandfec=1",
+        f"a=fmtp:{number} minptime={audio.min_ptime_ms};useinbandfec=1{dtx}",
+        f"a=ptime:{audio.ptime_ms}",
+        f"a=maxptime:{audio.max_ptime_ms}",
         "a=msid:rtcrelay audio",
         f"a=ssrc:{ssrc} cname:rtcrelay",
     ]

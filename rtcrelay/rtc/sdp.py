@@ -77,6 +77,9 @@ class Media:
     """Payload type to ``name/clock/channels``, in lower case."""
     parameters: dict[int, str] = field(default_factory=dict)
     """Payload type to the text of ``a=fmtp``."""
+    ptime_ms: int | None = None
+    """How long the packets are that the describer likes best (RFC 8866 section 6.4)."""
+    max_ptime_ms: int | None = None
     sctp_port: int | None = None
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     candidates: list[Candidate] = field(default_factory=list)
@@ -219,6 +222,20 @@ def _read_fmtp(media: Media, value: str) -> None:
         media.parameters[int(number)] = text.strip()
 
 
+def _read_ptime(media: Media, value: str) -> None:
+    media.ptime_ms = _maybe_milliseconds(value)
+
+
+def _read_max_ptime(media: Media, value: str) -> None:
+    media.max_ptime_ms = _maybe_milliseconds(value)
+
+
+def _maybe_milliseconds(value: str) -> int | None:
+    # A wish that nobody can read is no reason to refuse a call.
+    digits = value.strip()
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 4 else None
+
+
 def _read_sctp_port(media: Media, value: str) -> None:
     media.sctp_port = _number(value, "sctp-port", 1, 65535)
 
@@ -249,6 +266,8 @@ _READERS: Final = {
     "setup": _read_setup,
     "rtpmap": _read_rtpmap,
     "fmtp": _read_fmtp,
+    "ptime": _read_ptime,
+    "maxptime": _read_max_ptime,
     "sctp-port": _read_sctp_port,
     "max-message-size": _read_max_message_size,
     "candidate": _read_candidate,

@@ -1,20 +1,29 @@
-"""What does a session know about its Opus stream, each way? (RFC 3550, RFC 7587)
+"""How do Opus packets become one unbroken RTP stream? (RFC 3550 section 5.1, RFC 7587)
 
-Opus passes undecoded. Here are numbers only: sequence, timestamp, sources; sender and receiver reports belong here.
+Opus passes undecoded. Here are numbers only: what a stream's sequence numbers, timestamps and markers are,
+whatever a backend does: silence, another origin of its timestamps, calls of many hours.
 """
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from struct import Struct
+from typing import Final, NamedTuple
 
 from rtcrelay.rtc.offer_answer import AudioOffer
-from rtcrelay.rtc.rtp import RtpPacket, SequenceExtender, opus_duration, write_rtp
-from rtcrelay.rtc.srtp import MAX_SOURCES
+from rtcrelay.rtc.rtp import OPUS_CLOCK_HZ, opus_duration
+
+SILENCE_SECONDS: Final = 0.1
+"""Without a packet for this long after the last one was over, there was silence: five frames, more than scheduling
+delays, less than Chromium's comfort noise during DTX, every 400 ms."""
+ORIGIN_SECONDS: Final = 30.0
+"""A timestamp this far from where time is has another origin: a client's source was replaced, for example."""
+_MAX_DTX_BYTES: Final = 2
+"""An Opus packet as short as this says that there is silence (RFC 6716 section 2.1.9)."""
+_HEADER: Final = Struct("!BBHII")
 
 
-@dataclass(frozen=True, slots=True)
-class OpusPacket:
+class OpusPacket(NamedTuple):
     """One packet of the client's voice."""
 
     payload: bytes
@@ -26,55 +35,57 @@ class OpusPacket:
     """True on the first packet after silence (RFC 7587 section 4.1)."""
 
 
-class AudioIn:
-    """The packets that come from the client."""
-
-    def __init__(self) -> None:
-        self.packets = 0
-        self.payload_bytes = 0
-        self._sources: dict[int, SequenceExtender] = {}
-        self._rtcp_indexes: dict[bytes, int] = {}
-
-    def handle_packet(self, packet: RtpPacket) -> tuple[int, bool]:
-        """Notes an authentic packet. Returns its extended sequence number and whether it is newer than any
-        of its source so far."""
-        source = self._sources.get(packet.ssrc)
-        if source is None:
-            # The SRTP session admits no more sources than MAX_SOURCES, so this table is as bounded as that.
-            source = self._sources[packet.ssrc] = SequenceExtender()
-        before = source.highest
-        sequence = source.extend(packet.sequence)
-        return sequence, before is None or sequence > before
-
-    def handle_rtcp(self, source: bytes, index: int) -> bool:
-        """Notes an authentic SRTCP packet; True if it is newer than any of its source."""
-        is_newest = index > self._rtcp_indexes.get(source, -1)
-        if is_newest and (source in self._rtcp_indexes or len(self._rtcp_indexes) < MAX_SOURCES):
-            self._rtcp_indexes[source] = index
-        return is_newest
-
-
 class AudioOut:
     """The packets that go to the client: one source, numbered without a gap."""
+
+    __slots__ = ("_end_at", "_is_silent", "_next", "_offset", "_second", "_sequence", "may_send", "ssrc", "timestamp")
 
     def __init__(self, offer: AudioOffer, ssrc: int) -> None:
         self.ssrc = ssrc
         self.may_send = offer.direction in ("sendrecv", "sendonly")
         """False if the client does not listen."""
-        self.packets = 0
-        self.payload_bytes = 0
-        self._payload_type = offer.payload_type
+        self.timestamp = secrets.randbits(32)
+        """Of the last packet, as on the wire."""
+        self._second = offer.payload_type
         # RFC 3550 section 5.1: both start at random. The sequence starts in the lower half, so that the
         # first roll-over comes after libsrtp has seen enough packets to follow it.
         self._sequence = secrets.randbelow(0x8000)
-        self._offset = secrets.randbits(32)
-        self._next_timestamp = 0
+        self._next = self.timestamp
+        self._offset: int | None = None
+        self._end_at = 0.0
+        self._is_silent = True
 
-    def write(self, payload: bytes, timestamp: int | None, marker: bool) -> bytes:
-        """The next RTP packet. ``timestamp`` in units of 1/48000 s from any origin; None: right after the last."""
+    def write(self, payload: bytes, timestamp: int | None, marker: bool, now: float) -> bytes:
+        """The next RTP packet. ``timestamp``: see `Call.send_opus`."""
+        duration = opus_duration(payload)
+        silent = max(0.0, now - self._end_at) if self._end_at else 0.0
+        if silent > SILENCE_SECONDS:
+            self._is_silent = True
         if timestamp is None:
-            timestamp = self._next_timestamp
-        self._next_timestamp = timestamp + opus_duration(payload)
-        packet = RtpPacket(self._payload_type, marker, self._sequence, timestamp + self._offset, self.ssrc, payload)
-        self._sequence = (self._sequence + 1) & 0xFFFF
-        return write_rtp(packet)
+            # Whole frames of 20 ms, so that a receiver's own frames keep their rhythm.
+            wire = self._next + (round(silent * 50) * 960 if silent > SILENCE_SECONDS else 0)
+            start = max(self._end_at, now) if silent > SILENCE_SECONDS or not self._end_at else self._end_at
+        else:
+            wire, start = self._place(timestamp, silent), now
+        self._end_at = start + duration / OPUS_CLOCK_HZ
+        if len(payload) > _MAX_DTX_BYTES:
+            marker, self._is_silent = marker or self._is_silent, False
+        else:
+            self._is_silent = True
+        self.timestamp = wire = wire & 0xFFFF_FFFF
+        self._next = wire + duration
+        sequence = self._sequence
+        self._sequence = sequence + 1 & 0xFFFF
+        return _HEADER.pack(0x80, self._second | 0x80 if marker else self._second, sequence, wire, self.ssrc) + payload
+
+    def _place(self, timestamp: int, silent: float) -> int:
+        """Where a timestamp of the backend's origin is in our stream."""
+        if self._offset is not None:
+            wire = timestamp + self._offset
+            distance = (wire - self._next + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
+            if abs(distance / OPUS_CLOCK_HZ - silent) < ORIGIN_SECONDS:
+                return wire
+        wire = self._next + round(silent * OPUS_CLOCK_HZ)
+        self._offset = wire - timestamp
+        self._is_silent = True
+        return wire

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
+from rtcrelay.rtc.dtls import DtlsEnd
+
 
 class Drop(IntEnum):
     """Why a packet went nowhere. `DROP_SENTENCES` says it to the operator."""
@@ -36,6 +38,7 @@ class Drop(IntEnum):
     SEND_FAILED = 20
     TOO_LONG_TO_SEND = 21
     DEFECT = 22
+    RTCP_MALFORMED = 23
 
 
 DROP_SENTENCES: Final[Mapping[Drop, str]] = {
@@ -55,6 +58,7 @@ DROP_SENTENCES: Final[Mapping[Drop, str]] = {
     Drop.NOT_AUTHENTIC: "No session of its path could authenticate it: forged, replayed or too old.",
     Drop.NO_KEYS: "Media came before the session had keys.",
     Drop.RTP_MALFORMED: "It authenticated, but is no RTP.",
+    Drop.RTCP_MALFORMED: "It authenticated, but is no RTCP.",
     Drop.OTHER_PAYLOAD_TYPE: "It authenticated, but is not the negotiated Opus.",
     Drop.PATHS_FULL: "Its path has as many sessions as are allowed, all of them in use.",
     Drop.UNPROVED_PATH: "Not sent: the address has not proved yet that it wants to receive this much.",
@@ -87,6 +91,17 @@ class Count(IntEnum):
     MESSAGES_OUT = 16
     SESSIONS_CREATED = 17
     OFFERS_REFUSED = 18
+    RTCP_OUT = 19
+    FRAMES_SKIPPED = 20
+    """Of backends that speak by themselves: frames left out because the process was late."""
+    BACKEND_FAILURES = 21
+    """Times that a backend raised."""
+    ICE_RESTARTS = 22
+    """By `PATCH`."""
+    REQUESTS_PASSED_ON = 23
+    """Requests about a session of another transceiver that it was asked about."""
+    OFFERS_UNPLACED = 24
+    """Offers refused because the transceiver was full or draining; also in OFFERS_REFUSED."""
 
 
 class End(IntEnum):
@@ -114,17 +129,26 @@ class End(IntEnum):
     """The client ended the data-channel association."""
     BACKEND_FAILED = 10
     """The backend raised; a defect."""
+    BACKEND_ENDED = 11
+    """The backend asked for it."""
+    OPERATOR = 12
+    """An operator closed it over the admin interface."""
+
+
+DTLS_FAILURES: Final = tuple(end.value for end in DtlsEnd if end not in (DtlsEnd.LOCAL, DtlsEnd.CLOSE_NOTIFY))
+"""Why DTLS ends when neither side wanted that."""
 
 
 class Counters:
     """All numbers of one process. The lists are indexed by the enums above."""
 
-    __slots__ = ("counts", "drops", "ends")
+    __slots__ = ("counts", "drops", "dtls_failures", "ends")
 
     def __init__(self) -> None:
         self.counts = [0] * len(Count)
         self.drops = [0] * len(Drop)
         self.ends = [0] * len(End)
+        self.dtls_failures = dict.fromkeys(DTLS_FAILURES, 0)
 
     def snapshot(self) -> dict[str, dict[str, int]]:
         """Everything by lower-case name, zeros included: ``counters``, ``drops`` and ``ends``."""

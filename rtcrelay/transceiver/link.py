@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rtcrelay.rtc import stun
 from rtcrelay.rtc.offer_answer import IceCredentials
 from rtcrelay.transceiver.counters import Count, Counters, Drop
+from rtcrelay.transceiver.generations import Generation, Generations
 from rtcrelay.transceiver.paths import Arrival, CheckKind, Path, PathBook, PathKey, Reply
 from rtcrelay.transceiver.validation import PathValidation
 
@@ -39,29 +40,40 @@ class Link:
         self, sender: Sender, counters: Counters, local: IceCredentials, remote: IceCredentials, now: float
     ) -> None:
         self.paths = PathBook()
+        self.generations = Generations(local, remote)
         self.heard_at = now
         """When something authentic came last; the creation before that."""
-        self._sender, self._counters, self._local = sender, counters, local
-        self._password = local.password.encode()
-        self._validation = PathValidation(local.ufrag, remote)
+        self._sender, self._counters = sender, counters
+        self._validation = PathValidation()
         self._sent_at = now
 
     # -- what comes in
 
     def handle_check(
-        self, arrival: Arrival, datagram: bytes, message: StunMessage, *, connected: bool, now: float
+        self, arrival: Arrival, datagram: bytes, message: StunMessage, ufrag: bytes, *, connected: bool, now: float
     ) -> CheckKind | None:
-        """A binding request with our ufrag: answered if its integrity is right, else None and nothing happened."""
-        attributes = stun.verified_attributes(datagram, message, self._password)
+        """A binding request with this ufrag of ours: answered if its integrity is right, else None and nothing
+        happened."""
+        generation = self.generations.find(ufrag)
+        if generation is None:
+            return None
+        attributes = stun.verified_attributes(datagram, message, generation.key)
         if attributes is None:
             return None
         self._counters.counts[Count.CHECKS] += 1
-        nominated = stun.Attribute.USE_CANDIDATE in attributes
-        kind = self.paths.handle_check(arrival, message.transaction, nominated=nominated, connected=connected, now=now)
+        may_move = self.generations.handle_check(generation, now)
+        kind = self.paths.handle_check(
+            arrival,
+            message.transaction,
+            nominated=may_move and stun.Attribute.USE_CANDIDATE in attributes,
+            connected=may_move and connected,
+            now=now,
+        )
         path = self.paths.find(arrival.key)
         if path is not None:
             self.paths.handle_bytes(path, len(datagram))
-        self._answer(path, arrival, message.transaction, sped=not _SPED.isdisjoint(attributes))
+        sped = not _SPED.isdisjoint(attributes)
+        self._answer(path, arrival, message.transaction, generation, sped=sped)
         if kind is CheckKind.REPEATED:
             self._counters.counts[Count.CHECKS_REPEATED] += 1
         else:
@@ -107,8 +119,10 @@ class Link:
     def validate_selected(self, now: float) -> None:
         """Asks the selected path to prove itself, unless it has; `handle_timeout` asks again until it does."""
         path = self.paths.selected
-        if path is not None and not path.validated:
-            self._validation.start(path, now)
+        if path is None or path.validated:
+            self._validation.stop()
+        else:
+            self._validation.start(path, self.generations.in_use, now)
             self._ask(now)
 
     def stop(self) -> None:
@@ -121,34 +135,40 @@ class Link:
     def poll_timeout(self, now: float) -> float:
         """When `handle_timeout` has something to do, or `SILENCE_SECONDS` are over."""
         deadline = self.heard_at + SILENCE_SECONDS
-        for at in (self._validation.poll_timeout(), self._announce_at(now)):
+        for at in (self._validation.poll_timeout(), self._announce_at(now), self.generations.poll_timeout()):
             if at is not None and at < deadline:
                 deadline = at
         return deadline
 
-    def handle_timeout(self, now: float) -> None:
-        """Sends the announce or the validation request that is due."""
+    def handle_timeout(self, now: float) -> list[str]:
+        """Sends the announce or the validation request that is due; returns our ufrags that stopped working."""
         self._ask(now)
         at, path = self._announce_at(now), self.paths.media_path(now)
         if at is not None and now >= at and path is not None:
             self._sent_at = now
             self._counters.counts[Count.ANNOUNCES_OUT] += 1
             self._sender.send(path.reply, b"")
+        return self.generations.handle_timeout(now)
 
     # -- inside
 
-    def _answer(self, path: Path | None, arrival: Arrival, transaction: bytes, *, sped: bool) -> None:
+    def _answer(
+        self, path: Path | None, arrival: Arrival, transaction: bytes, generation: Generation, *, sped: bool
+    ) -> None:
         # An empty acknowledgement tells clients that put DTLS into STUN not to wait for ours there
         # (measured: without it such a client needs 2 more round trips).
         extra = [(int(stun.Attribute.DTLS_IN_STUN_ACK), b"")] if sped else []
-        response = stun.write_binding_success(transaction, arrival.key[:2], self._local.password, extra)
+        response = stun.write_binding_success(transaction, arrival.key[:2], generation.local.password, extra)
         if path is not None and not path.validated:
             path.bytes_out += len(response)
         self._sender.send(arrival.reply, response)
 
     def _ask(self, now: float) -> None:
+        # A request goes to the path it is about and nowhere else: who reads it elsewhere could answer for a victim.
+        path = self._validation.path
+        if path is not self.paths.selected:
+            self._validation.stop()
         request = self._validation.poll_request(now)
-        path = self.paths.selected
         if request is not None and path is not None and path.may_send(len(request)):
             path.bytes_out += len(request)
             self._counters.counts[Count.VALIDATIONS_SENT] += 1

@@ -38,6 +38,10 @@ class ProbeResponder:
         self._tokens = PROBE_BURST
         self._refilled_at = 0.0
 
+    def reload(self, keys: ProbeKeys) -> None:
+        """Takes other keys."""
+        self._keys = keys
+
     def handle_request(
         self, arrival: Arrival, ufrag: bytes, datagram: bytes, message: StunMessage, now: float
     ) -> Drop | None:

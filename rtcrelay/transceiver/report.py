@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from rtcrelay.transceiver.session import Session
+import rtcrelay
+from rtcrelay.rtc.rtp import OPUS_CLOCK_HZ
 
 if TYPE_CHECKING:
+    from rtcrelay.transceiver.session import Session
     from rtcrelay.transceiver.transceiver import Transceiver
+
+
+STATES: Final = ("new", "checked", "connected")
+"""Of a live session: no check yet, an authentic check, DTLS complete."""
+
+
+def state_of(session: Session) -> str:
+    """One of `STATES`."""
+    return "connected" if session.is_connected else "checked" if session.link.paths.selected else "new"
 
 
 def describe_process(transceiver: Transceiver) -> dict[str, object]:
@@ -19,7 +30,9 @@ def describe_process(transceiver: Transceiver) -> dict[str, object]:
         "v": 1,
         "role": "transceiver",
         "node": settings.node,
+        "version": rtcrelay.__version__,
         "cluster": settings.cluster,
+        "keys": [{"id": key.id, "state": key.state, "fingerprint": key.fingerprint} for key in transceiver.keys.keys],
         "pid": os.getpid(),
         "uptime_seconds": round(transceiver.now() - transceiver.started_at, 3),
         "is_draining": transceiver.is_draining,
@@ -37,16 +50,19 @@ def describe_session(session: Session, now: float) -> dict[str, object]:
 
     ``state``: new (no check yet), checked, connected. ``client``: ``ip:port`` of the selected path, ``ingress`` its
     ingress id, both null before the first check. ``rtp_packets_in`` and ``rtp_packets_out`` count the session's
-    Opus packets. ``*_ms``: age at the first check, at the keys (False Start), at the end of the DTLS handshake, at
-    the first RTP packet in and out, in milliseconds since the offer; null: not yet.
+    Opus packets. ``rtp_lost_in``: packets of the client that never came; ``rtp_lost_out``: what the client last said of
+    ours. ``loss_in`` and ``loss_out``: the lost part, 0 to 1, between the last two reports. ``jitter_in_ms``,
+    ``jitter_out_ms``: as RFC 3550 counts it. ``round_trip_ms``: of the last report, null: none yet.
+    Other ``*_ms``: age at the first check, at the keys (False Start), at the end of the DTLS handshake, at the first
+    RTP packet in and out, in milliseconds since the offer; null: not yet.
     """
-    path, audio_in, audio_out, dtls = session.link.paths.selected, session.audio_in, session.audio_out, session.dtls
+    path, dtls = session.link.paths.selected, session.dtls
     return {
         "kind": "session",
         "v": 1,
         "id": session.id,
         "ufrag": session.ice.ufrag,
-        "state": "connected" if session.is_connected else "checked" if path else "new",
+        "state": state_of(session),
         "dtls": dtls.state.value,
         "dtls_role": dtls.role,
         "dtls_retransmissions": dtls.retransmissions,
@@ -57,13 +73,42 @@ def describe_session(session: Session, now: float) -> dict[str, object]:
         "paths": len(session.link.paths),
         "moves": session.link.paths.moves,
         "channels": len(session.channels.open_channels()) if session.channels else 0,
-        "rtp_packets_in": audio_in.packets,
-        "rtp_bytes_in": audio_in.payload_bytes,
-        "rtp_packets_out": audio_out.packets if audio_out else 0,
-        "rtp_bytes_out": audio_out.payload_bytes if audio_out else 0,
+        **_media(session),
         "age_seconds": round(now - session.marks.created, 3),
         "idle_seconds": round(now - session.link.heard_at, 3),
         **session.marks.ages_ms(),
+    }
+
+
+def describe_media(session: Session, now: float) -> dict[str, object]:
+    """The message of a data channel labelled ``stats``: what `describe_session` has about the media, and ages."""
+    return {
+        "type": "stats",
+        "v": 1,
+        "session": session.id,
+        "age_seconds": round(now - session.marks.created, 3),
+        "moves": session.link.paths.moves,
+        **_media(session),
+    }
+
+
+def _media(session: Session) -> dict[str, object]:
+    reports = session.reports
+    source, remote, round_trip = reports.current, reports.remote, reports.round_trip
+    return {
+        "rtp_packets_in": session.packets_in,
+        "rtp_bytes_in": session.bytes_in,
+        "rtp_lost_in": reports.lost,
+        "loss_in": round(source.last_fraction_lost, 4) if source else 0.0,
+        "jitter_in_ms": round(source.jitter / OPUS_CLOCK_HZ * 1000, 3) if source else 0.0,
+        "rtp_packets_out": reports.sent_packets,
+        "rtp_bytes_out": reports.sent_bytes,
+        "rtp_lost_out": remote.lost,
+        "loss_out": round(remote.fraction_lost, 4),
+        "jitter_out_ms": round(remote.jitter / OPUS_CLOCK_HZ * 1000, 3),
+        "round_trip_ms": None if round_trip is None else round(round_trip * 1000, 3),
+        "rtcp_reports_in": reports.reports_received,
+        "rtcp_reports_out": reports.reports_sent,
     }
 
 

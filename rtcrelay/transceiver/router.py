@@ -29,13 +29,22 @@ class Router:
 
     def add(self, session: Session) -> None:
         """Takes in a new session, by its ufrag."""
-        self._by_ufrag[session.ice.ufrag.encode()] = session
+        self.add_ufrag(session, session.ice.ufrag)
 
     def remove(self, session: Session) -> None:
-        """Forgets a session and its paths."""
-        self._by_ufrag.pop(session.ice.ufrag.encode(), None)
+        """Forgets a session, its ufrags and its paths."""
+        for ufrag in session.link.generations.ufrags():
+            self.remove_ufrag(ufrag)
         for key in session.link.paths.all_keys():
             self.remove_path(session, key)
+
+    def add_ufrag(self, session: Session, ufrag: str) -> None:
+        """Brings checks with this ufrag to the session, too."""
+        self._by_ufrag[ufrag.encode()] = session
+
+    def remove_ufrag(self, ufrag: str) -> None:
+        """Forgets a ufrag."""
+        self._by_ufrag.pop(ufrag.encode(), None)
 
     def remove_path(self, session: Session, key: PathKey) -> None:
         """Forgets that a session has this path."""
@@ -95,7 +104,7 @@ class Router:
         session = self._by_ufrag.get(username[0])
         if session is None:
             return self._probes.handle_request(arrival, username[0], payload, message, now)
-        if not session.handle_check(arrival, payload, message, now):
+        if not session.handle_check(arrival, payload, message, username[0], now):
             return Drop.WRONG_INTEGRITY
         return self._claim(session, arrival.key)
 
@@ -128,16 +137,22 @@ def _make_room(sessions: list[Session], key: PathKey) -> bool:
 def _offer_dtls(sessions: list[Session], arrival: Arrival, payload: bytes, now: float) -> Drop | None:
     """Handshakes are in the clear: every session of the path sees them, and its own state says what is its own."""
     reason: Drop | None = Drop.UNKNOWN_PATH
+    # Its bytes count once in all, and for those who are in a handshake first: they have the most to answer.
+    handshaking = [session for session in sessions if not session.is_connected]
+    among = handshaking or sessions
+    share, alone = len(payload) // len(among), len(sessions) == 1
     for session in tuple(sessions):
-        answer = session.handle_dtls(arrival, payload, now)
+        counts = share if session in among else 0
+        answer = session.handle_dtls(arrival, payload, now, share=counts, alone=alone)
         reason = reason and answer
     return reason
 
 
 def _offer_media(sessions: list[Session], arrival: Arrival, payload: bytes, now: float) -> Drop | None:
     reason: Drop | None = Drop.UNKNOWN_PATH
+    share = len(payload) // len(sessions)
     for session in tuple(sessions):
-        reason = session.handle_media(arrival, payload, now)
+        reason = session.handle_media(arrival, payload, now, share=share)
         if reason is None:
             return None
     return reason

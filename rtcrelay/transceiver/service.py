@@ -6,24 +6,38 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import uvloop
 from aiohttp import web
 
 import rtcrelay
+from rtcrelay.admin.http import start_http
+from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import TransceiverSettings
-from rtcrelay.daemon import sd_notify
-from rtcrelay.errors import ConfigError, ExitStatus
-from rtcrelay.keys import load_key_file, refuse_demo_key
-from rtcrelay.relay.admin_socket import AdminSocket
+from rtcrelay.config.text import format_address
+from rtcrelay.errors import ExitStatus
+from rtcrelay.metrics.kernel import receive_overflows
+from rtcrelay.metrics.listener import MetricsListener
+from rtcrelay.metrics.loop_lag import LoopLag
+from rtcrelay.metrics.pages import Pages
+from rtcrelay.metrics.process import ProcessMetrics
+from rtcrelay.transceiver.access import Access
 from rtcrelay.transceiver.admin import make_admin_app
-from rtcrelay.transceiver.counters import End
+from rtcrelay.transceiver.backends import find_backend
+from rtcrelay.transceiver.control import HANDLED_SIGNALS, Control, load_secrets
+from rtcrelay.transceiver.counters import Count
+from rtcrelay.transceiver.forward import Forwarder
+from rtcrelay.transceiver.metrics import TransceiverMetrics
+from rtcrelay.transceiver.owner import own_address
 from rtcrelay.transceiver.shared_socket import SharedSocket, bind_error
+from rtcrelay.transceiver.signaling_times import SignalingTimes
 from rtcrelay.transceiver.timer_driver import TimerDriver
+from rtcrelay.transceiver.tls import Tls
 from rtcrelay.transceiver.transceiver import Transceiver
 from rtcrelay.transceiver.whip import make_app
 
@@ -32,54 +46,67 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtcrelay.transceiver")
 
-_MIN_TOKEN_CHARACTERS: Final = 16
-"""Chosen: a shorter token can be guessed."""
+
+def check(settings: TransceiverSettings) -> str:
+    """Does everything that `run` does before it binds; returns one line about what would run. Raises ConfigError."""
+    keys, _ = load_secrets(settings)
+    _load_tls(settings)
+    find_backend(settings.backend)
+    own_address(settings, settings.http, settings.media)
+    shown = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in keys.keys)
+    scheme = "https" if settings.tls_cert else "http"
+    signaling = f"{scheme}://{format_address(settings.http)}"
+    return (
+        f"configuration is sound: {settings.node}, {signaling}, media {format_address(settings.media)};"
+        f" cluster {settings.cluster}; keys {shown}"
+    )
 
 
-def run(settings: TransceiverSettings) -> ExitStatus:
-    """Runs a transceiver until SIGTERM or SIGINT; every session is told then.
+def run(settings: TransceiverSettings, reread: Callable[[], TransceiverSettings] | None = None) -> ExitStatus:
+    """Runs a transceiver until SIGTERM or SIGINT, see `control`.
 
-    Raises ConfigError before anything is bound, and BackendError if an address cannot be had.
+    ``reread`` gives the settings anew on SIGHUP; without it, only the files they name are read again. Raises
+    ConfigError before anything is bound, and BackendError if an address cannot be had.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings))
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)  # a reload that comes early must not end us
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings, reread))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
     return ExitStatus.OK
 
 
-async def serve(settings: TransceiverSettings) -> None:
+async def serve(settings: TransceiverSettings, reread: Callable[[], TransceiverSettings] | None = None) -> None:
     """As `run`, on a running loop."""
-    keys = load_key_file(settings.key_file)
-    refuse_demo_key(keys, settings.addresses)
-    token = _read_token(settings.auth_token_file)
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    keys, token = load_secrets(settings)
+    tls = _load_tls(settings)
+    access = Access(token, settings.cors_origins)
     # Not the loop's time: uvloop's is rounded to milliseconds and as old as the turn. Both are CLOCK_MONOTONIC.
     transceiver = Transceiver(settings, keys, time.monotonic)
+    control = Control(transceiver, access, tls, reread or (lambda: settings))
     async with AsyncExitStack() as stack:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-            stack.callback(loop.remove_signal_handler, number)
         admin_socket = stack.enter_context(AdminSocket(settings.admin_socket))
+        metrics_socket = stack.enter_context(MetricsListener(settings.metrics))
         http_socket = stack.enter_context(_listen(settings.http))
-        http = _bound(http_socket)
-        _open_media(transceiver, http, loop, stack)
-        stack.enter_context(TimerDriver(transceiver, loop))
-        await _start_http(make_app(transceiver, token, settings.cors_origins), http_socket, stack)
-        if admin_socket is not None:
-            await _start_http(make_admin_app(transceiver), admin_socket, stack)
-        log.info("rtcrelay %s, transceiver %s, signaling on %s", rtcrelay.__version__, settings.node, _text(http))
-        sd_notify("READY=1")
-        await stop.wait()
-        sd_notify("STOPPING=1")
-        transceiver.is_draining = True
-        transceiver.close_all(End.SHUTDOWN)
+        control.shared = _open_media(transceiver, _bound(http_socket), stack)
+        stack.enter_context(TimerDriver(transceiver, asyncio.get_running_loop()))
+        times = SignalingTimes()
+        await _start_signaling(transceiver, access, tls, times, http_socket, stack)
+        await _start_admin(control, times, admin_socket, metrics_socket, stack)
+        log.info("rtcrelay %s, transceiver %s", rtcrelay.__version__, settings.node)
+        await control.serve()
 
 
-def _open_media(
-    transceiver: Transceiver, http: Address, loop: asyncio.AbstractEventLoop, stack: AsyncExitStack
-) -> None:
-    """Binds the shared socket and the direct one, and opens the transceiver with them."""
-    settings = transceiver.settings
+def _load_tls(settings: TransceiverSettings) -> Tls | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Tls(settings.tls_cert, settings.tls_key)
+
+
+def _open_media(transceiver: Transceiver, http: Address, stack: AsyncExitStack) -> SharedSocket:
+    """Binds the shared socket and the direct one, and opens the transceiver with them. Returns the shared one."""
+    settings, loop = transceiver.settings, asyncio.get_running_loop()
     shared = _socket_of(transceiver, settings.relays)
     stack.callback(shared.close)
     media = shared.open(settings.media, loop)
@@ -89,7 +116,9 @@ def _open_media(
         stack.callback(plain.close)
         direct = plain.open(settings.direct, loop), plain
     transceiver.open(media, http, shared, direct)
-    log.info("media on %s%s", _text(media), f", without a relay on {_text(direct[0])}" if direct else "")
+    aside = f", without a relay on {format_address(direct[0])}" if direct else ""
+    log.info("media on %s%s", format_address(media), aside)
+    return shared
 
 
 def _socket_of(transceiver: Transceiver, relays: tuple[str, ...] | None) -> SharedSocket:
@@ -102,11 +131,48 @@ def _socket_of(transceiver: Transceiver, relays: tuple[str, ...] | None) -> Shar
     )
 
 
-async def _start_http(app: web.Application, listener: socket.socket, stack: AsyncExitStack) -> None:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listener).start()
+async def _start_signaling(
+    transceiver: Transceiver,
+    access: Access,
+    tls: Tls | None,
+    times: SignalingTimes,
+    listener: socket.socket,
+    stack: AsyncExitStack,
+) -> None:
+    def count() -> None:
+        transceiver.counters.counts[Count.REQUESTS_PASSED_ON] += 1
+
+    forwarder = await stack.enter_async_context(Forwarder(transceiver.owners, tls, count))
+    context = tls.server if tls else None
+    await _start(make_app(transceiver, access, forwarder, times), listener, stack, context)
+    log.info("signaling on %s://%s", "https" if tls else "http", format_address(_bound(listener)))
+
+
+async def _start_admin(
+    control: Control,
+    times: SignalingTimes,
+    admin_socket: socket.socket | None,
+    metrics_socket: socket.socket | None,
+    stack: AsyncExitStack,
+) -> None:
+    transceiver = control.transceiver
+    lag = LoopLag("rtcrelay_transceiver_event_loop_lag_seconds", asyncio.get_running_loop())
+    stack.enter_context(lag)
+    settings = transceiver.settings
+    media = [settings.media, *([settings.direct] if settings.direct else [])]
+    numbers = TransceiverMetrics(transceiver, times, lambda: receive_overflows(media))
+    pages = Pages(control, [ProcessMetrics("transceiver", lambda: transceiver.keys), numbers, lag])
+    if admin_socket is not None:
+        await _start(make_admin_app(control, pages), admin_socket, stack)
+    if metrics_socket is not None:
+        await _start(pages.application(), metrics_socket, stack)
+        log.info("metrics and health on %s", format_address(_bound(metrics_socket)))
+
+
+async def _start(
+    app: web.Application, listener: socket.socket, stack: AsyncExitStack, tls: ssl.SSLContext | None = None
+) -> None:
+    stack.push_async_callback(await start_http(app, listener, tls))
 
 
 def _listen(address: Address) -> socket.socket:
@@ -127,26 +193,3 @@ def _listen(address: Address) -> socket.socket:
 def _bound(listener: socket.socket) -> Address:
     ip, port = listener.getsockname()[:2]
     return str(ip), int(port)
-
-
-def _read_token(path: Path | None) -> str | None:
-    """The Bearer token of a file, without white space around it. Raises ConfigError."""
-    if path is None:
-        return None
-    try:
-        token = path.read_text("ascii").strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read token file {path}: {(error.strerror or str(error)).lower()}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"token file {path} holds other characters than ASCII") from error
-    if len(token) < _MIN_TOKEN_CHARACTERS or len(token.split()) != 1:
-        raise ConfigError(
-            f"token file {path} must hold one token of at least {_MIN_TOKEN_CHARACTERS} characters",
-            hint=f"openssl rand -base64 24 > {path}",
-        )
-    return token
-
-
-def _text(address: Address) -> str:
-    ip, port = address
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

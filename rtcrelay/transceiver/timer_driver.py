@@ -47,5 +47,7 @@ class TimerDriver:
     def _fire(self) -> None:
         self._handle, self._armed_at = None, float("inf")
         # uvloop counts in milliseconds and may fire a little early: then the same deadline is armed again.
-        self._owner.timers.handle_timeout(time.monotonic())
-        self._rearm()
+        try:
+            self._owner.timers.handle_timeout(time.monotonic())
+        finally:
+            self._rearm()  # whatever one session's time-out raises, the others' are served

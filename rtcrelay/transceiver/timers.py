@@ -75,10 +75,12 @@ class Timers:
             if timed is None:
                 continue
             entry.deadline = float("-inf")  # what arms itself while it is called waits until after that
-            timed.handle_timeout(now)
-            if self._armed.get(timed) is entry:
-                del self._armed[timed]
-                self.arm(timed, now)
+            try:
+                timed.handle_timeout(now)
+            finally:
+                if self._armed.get(timed) is entry:
+                    del self._armed[timed]
+                    self.arm(timed, now)
 
     def _sweep(self) -> None:
         """Removes emptied entries once they are the larger part."""

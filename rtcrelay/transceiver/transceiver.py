@@ -10,30 +10,31 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from rtcrelay._dataplane import Route, mint_ufrag
+from rtcrelay._dataplane import Route
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.errors import BackendError, ConfigError, ExitStatus
-from rtcrelay.keys import KeyFile
+from rtcrelay.keys import KeyFile, require_active_key
 from rtcrelay.rtc.dtls import DtlsIdentity
 from rtcrelay.rtc.offer_answer import AnswerParameters, IceCredentials, read_offer, write_answer
+from rtcrelay.rtc.trickle import write_fragment
 from rtcrelay.transceiver.backends import find_backend
 from rtcrelay.transceiver.counters import Count, Counters, End
+from rtcrelay.transceiver.frame_clock import FrameClock
 from rtcrelay.transceiver.link import Sender
+from rtcrelay.transceiver.minting import Mint, make_password
+from rtcrelay.transceiver.owner import Owners, own_address
 from rtcrelay.transceiver.paths import PathKey, Reply
 from rtcrelay.transceiver.probes import ProbeResponder
 from rtcrelay.transceiver.router import Router
 from rtcrelay.transceiver.session import Session
-from rtcrelay.transceiver.timers import Timers
+from rtcrelay.transceiver.timers import Timed, Timers
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Address
 
 log = logging.getLogger("rtcrelay.transceiver")
-
-_PASSWORD_BYTES: Final = 18
-"""24 characters of base64url with its two odd characters replaced: more than 128 bits (RFC 8445 section 5.3)."""
 
 
 class OverloadedError(BackendError):
@@ -54,10 +55,15 @@ class Accepted:
     """Of the ICE session, in quotes; it changes with an ICE restart."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+@dataclass(slots=True)
+class Placed:
+    """A live session and what its URL needs."""
+
     session: Session
     secret: str
+    """The second half of the URL's last part."""
+    etag: str
+    """As in `Accepted`, of the latest ICE session."""
 
 
 class Transceiver:
@@ -65,75 +71,104 @@ class Transceiver:
 
     def __init__(self, settings: TransceiverSettings, keys: KeyFile, clock: Callable[[], float]) -> None:
         """Raises ConfigError if no key mints or the backend is unknown."""
-        if keys.active_id is None:
-            raise ConfigError(f"key file {keys.path} has no active key, so no ufrag can be minted")
+        require_active_key(keys)
         self.settings = settings
         self.counters = Counters()
         self.identity = DtlsIdentity()
         self.make_backend = find_backend(settings.backend)
         self.max_session_seconds = settings.max_session_seconds
         self.timers = Timers()
+        self.frame_clock = FrameClock(self.counters, clock, lambda: self._rearm(self.frame_clock))
         self.on_rearm: Callable[[], None] = lambda: None
         """Called when `timers` may want to be called sooner."""
         self.is_draining = False
         """True refuses new sessions."""
+        self.on_empty: Callable[[], None] = lambda: None
+        """Called when the last session is over."""
+        self.keys = keys
+        """The keys in use."""
         self.started_at = clock()
-        self._keys, self._key_id, self.now = keys, keys.active_id, clock
-        self._entries: dict[str, _Entry] = {}
+        self.now = clock
+        self._entries: dict[str, Placed] = {}
         self._resources: dict[Session, str] = {}
         self._shared: Sender | None = None
         self._direct: Sender | None = None
-        self._candidates: list[Address] = []
+        self._direct_address: Address | None = None
 
     def open(self, media: Address, http: Address, shared: Sender, direct: tuple[Address, Sender] | None) -> None:
         """Takes the bound addresses and where to send. Raises ConfigError if clients could not be told any."""
         self._shared = shared
-        self._direct = direct[1] if direct else None
-        self._candidates = [*self.settings.ingresses, *([direct[0]] if direct else [])]
-        if not self._candidates:
+        self._direct_address, self._direct = direct or (None, None)
+        if not self._candidates():
             raise ConfigError(
                 "there is no address that clients can send to", hint="--ingress VIP:PORT or --direct ADDR"
             )
         cluster, node = self.settings.cluster, self.settings.node_id
         if node is None:
-            self._media_route = Route("endpoint", cluster, ip=media[0], port=media[1], key_id=self._key_id)
+            route = Route("endpoint", cluster, ip=media[0], port=media[1])
         else:
-            self._media_route = Route("node", cluster, node=node, key_id=self._key_id)
-        self._owner = _owner_address(http, media)
-        self.router = Router(self.counters, ProbeResponder(self, self.counters, self._keys, self._media_route))
+            route = Route("node", cluster, node=node)
+        own = own_address(self.settings, http, media)
+        self._mint = Mint(self.keys, route, own)
+        self.owners = Owners(self.settings, self.keys, own)
+        self._probes = ProbeResponder(self, self.counters, self.keys, route)
+        self.router = Router(self.counters, self._probes)
+
+    def reload(self, settings: TransceiverSettings, keys: KeyFile) -> None:
+        """Takes other keys and settings, which are checked, for what comes from now on; sockets and sessions stay."""
+        self._mint.reload(keys)
+        self.owners.reload(settings, keys)
+        self._probes.reload(keys)
+        self.settings, self.keys = settings, keys
+        self.max_session_seconds = settings.max_session_seconds
 
     # -- signaling
 
     def create_session(self, offer_text: str) -> Accepted:
         """A new session for an offer. Raises SdpError if it cannot be accepted, OverloadedError if there is no room."""
-        if self.is_draining or len(self._entries) >= self.settings.max_sessions:
-            raise OverloadedError("this transceiver takes no more calls now")
+        if self.is_draining:
+            raise OverloadedError("this transceiver drains and takes no more calls")
+        if len(self._entries) >= self.settings.max_sessions:
+            raise OverloadedError("this transceiver has as many calls as it takes")
         offer = read_offer(offer_text)
-        ice = IceCredentials(self._mint(), _password())
+        ice = self._credentials()
         session = Session(self, ice, offer, self.now())
-        resource = self._mint_resource()
-        secret = secrets.token_urlsafe(16)
-        self._entries[resource] = _Entry(session, secret)
+        resource = self._mint.resource(self._entries.__contains__)
+        placed = self._entries[resource] = Placed(session, secrets.token_urlsafe(16), _make_etag())
         self._resources[session] = resource
         self.router.add(session)
         self.counters.counts[Count.SESSIONS_CREATED] += 1
         self.rearm(session)
         fingerprint = self.identity.certificate.fingerprint
-        answer = write_answer(offer, AnswerParameters(ice, fingerprint, self._candidates, session.ssrc))
+        parameters = AnswerParameters(ice, fingerprint, self._candidates(), session.ssrc, session.wants_dtx)
         log.info("session %s created, ufrag %s", session.id, ice.ufrag)
-        return Accepted(answer, f"{resource}.{secret}", f'"{secrets.token_hex(8)}"')
+        return Accepted(write_answer(offer, parameters), f"{resource}.{placed.secret}", placed.etag)
 
-    def find_session(self, resource: str) -> Session | None:
+    def restart_ice(self, placed: Placed, remote: IceCredentials) -> str:
+        """Gives a session new credentials on the same path to us; returns the answer's fragment.
+
+        The old ones work until the client has used the new ones for a while; `Placed.etag` is another one.
+        """
+        session, ice = placed.session, self._credentials()
+        for ufrag in session.link.generations.restart(ice, remote):
+            self.router.remove_ufrag(ufrag)
+        self.router.add_ufrag(session, ice.ufrag)
+        placed.etag = _make_etag()
+        self.counters.counts[Count.ICE_RESTARTS] += 1
+        log.info("session %s restarts ICE, ufrag %s", session.id, ice.ufrag)
+        return write_fragment(session.offer, ice, self._candidates())
+
+    def find(self, resource: str) -> Placed | None:
         """The session of a URL's last part; None if there is none or the secret is wrong (constant time)."""
         route, _, secret = resource.partition(".")
-        entry = self._entries.get(route)
-        expected = entry.secret if entry is not None else ""
+        placed = self._entries.get(route)
+        expected = placed.secret if placed is not None else ""
         is_right = hmac.compare_digest(expected.encode(), secret.encode("utf-8", "replace"))
-        return entry.session if entry is not None and is_right else None
+        return placed if placed is not None and is_right else None
 
     def sessions(self) -> Iterator[Session]:
         """The live sessions, oldest first."""
-        return (entry.session for entry in tuple(self._entries.values()))
+        return (placed.session for placed in tuple(self._entries.values()))
 
     @property
     def session_count(self) -> int:
@@ -156,12 +191,15 @@ class Transceiver:
     def rearm(self, session: Session) -> None:
         """See `Host.rearm`."""
         if session in self._resources:
-            self.timers.arm(session, self.now())
-            self.on_rearm()
+            self._rearm(session)
 
     def forget_path(self, session: Session, key: PathKey) -> None:
         """See `Host.forget_path`."""
         self.router.remove_path(session, key)
+
+    def forget_ufrag(self, session: Session, ufrag: str) -> None:
+        """See `Host.forget_ufrag`."""
+        self.router.remove_ufrag(ufrag)
 
     def forget(self, session: Session) -> None:
         """See `Host.forget`."""
@@ -170,47 +208,22 @@ class Transceiver:
             del self._entries[resource]
         self.router.remove(session)
         self.timers.forget(session)
+        if not self._entries:
+            self.on_empty()
 
     # -- inside
 
-    def _mint(self) -> str:
-        """A ufrag with a nonce that no live session has (RFC 8839 wants 24 random bits, and we have just those)."""
-        route = self._media_route
-        while True:
-            ufrag = mint_ufrag(
-                self._keys.ring,
-                Route(
-                    route.kind,
-                    route.cluster,
-                    ip=route.ip,
-                    node=route.node,
-                    port=route.port,
-                    nonce=secrets.randbits(24),
-                    key_id=route.key_id,
-                ),
-            )
-            if not self.router.knows_ufrag(ufrag):
-                return ufrag
+    def _candidates(self) -> list[Address]:
+        """What clients are told to send to, best first."""
+        return [*self.settings.ingresses, *([self._direct_address] if self._direct_address else [])]
 
-    def _mint_resource(self) -> str:
-        """A kind-4 token that names this process's HTTP address, for whoever else is asked about the session."""
-        ip, port = self._owner
-        cluster, key_id = self.settings.cluster, self._key_id
-        while True:
-            route = Route("session", cluster, ip=ip, port=port, nonce=secrets.randbits(24), key_id=key_id)
-            resource = mint_ufrag(self._keys.ring, route)
-            if resource not in self._entries:
-                return resource
+    def _credentials(self) -> IceCredentials:
+        return IceCredentials(self._mint.ufrag(self.router.knows_ufrag), make_password())
+
+    def _rearm(self, timed: Timed) -> None:
+        self.timers.arm(timed, self.now())
+        self.on_rearm()
 
 
-def _owner_address(http: Address, media: Address) -> Address:
-    """Where other pods reach this one's HTTP. A token holds IPv4 only: the media address stands in for a wildcard,
-    and 127.0.0.1 for IPv6, whose sites need a sticky load balancer instead."""
-    if ":" not in http[0] and http[0] != "0.0.0.0":  # noqa: S104  # compared, not bound
-        return http
-    return ("127.0.0.1" if ":" in media[0] else media[0]), http[1]
-
-
-def _password() -> str:
-    """An ICE password of 24 ice-chars."""
-    return secrets.token_urlsafe(_PASSWORD_BYTES).replace("-", "+").replace("_", "/")
+def _make_etag() -> str:
+    return f'"{secrets.token_hex(8)}"'

@@ -34,10 +34,18 @@ class UnixConnection(http.client.HTTPConnection):
 class RelayProcess:
     """``rtcrelay serve relay`` on loopback, with free ports and in a directory of its own."""
 
-    def __init__(self, directory: Path, key_file: str, *args: str, before: Sequence[str] = (), **environ: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        key_file: str,
+        *args: str,
+        before: Sequence[str] = (),
+        notify: str = "notify",
+        **environ: str,
+    ) -> None:
         self.admin = directory / "relay.sock"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._notify.bind(str(directory / "notify"))
+        self._notify.bind(str(directory / notify))
         self._notify.settimeout(30)
         command = [*before, sys.executable, "-m", "rtcrelay", "serve", "relay", "--key-file", key_file]
         defaults = ["-l", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--log-format", "json"]
@@ -46,7 +54,7 @@ class RelayProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"NOTIFY_SOCKET": str(directory / "notify")} | environ,
+            env=os.environ | {"NOTIFY_SOCKET": str(directory / notify)} | environ,
         )
 
     def __enter__(self) -> RelayProcess:

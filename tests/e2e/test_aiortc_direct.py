@@ -47,6 +47,8 @@ async def transceiver(tmp_path: Path) -> AsyncIterator[Direct]:
         str(key_file),
         "--node",
         "direct",
+        "--drain-timeout",
+        "0s",
         "--admin",
         str(tmp_path / "admin.sock"),
     ]

@@ -16,6 +16,7 @@ import pytest
 from rtcrelay.client.demo.site import Site, SiteOptions
 from rtcrelay.client.demo.steps import Step
 from rtcrelay.client.demo.story import STEPS, telling
+from rtcrelay.client.demo.world import World
 
 from .waiting import until
 
@@ -119,7 +120,7 @@ async def test_the_table_for_people_fits_eighty_columns(start_demo: StartDemo, t
 
 async def told(directory: Path, options: SiteOptions) -> list[Step]:
     """The steps of a demo on a site of its own."""
-    async with telling(Site(directory, options), seconds=1.0) as steps:
+    async with telling(World(Site(directory, options), 0.5)) as steps:
         return [step async for step in steps]
 
 

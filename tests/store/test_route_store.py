@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from rtcrelay.config.text import printable_url
 from rtcrelay.errors import BackendError, ConfigError
-from rtcrelay.relay.redis_store import RouteStore, printable
+from rtcrelay.relay.redis_store import RouteStore
 from store.server import Server, free_port, running
 
 NEEDS = {
@@ -194,4 +195,4 @@ def test_a_wrong_url_says_what_is_wrong(url: str, message: str) -> None:
 
 
 def test_a_url_is_printed_without_its_password() -> None:
-    assert printable("redis://user:secret@host:6379/0") == "redis://host:6379/0"
+    assert printable_url("redis://user:secret@host:6379/0") == "redis://host:6379/0"

@@ -309,3 +309,35 @@ def test_admin_sockets_are_those_that_were_named_else_configured_else_there(tmp_
         Path("/e.sock"),
     ]
     assert config.find_admin_sockets((), None, {"RUNTIME_DIRECTORY": str(tmp_path / "none")}) == []
+
+
+def test_the_route_cache_is_off_until_a_url_is_named() -> None:
+    assert relay().redis is None
+    assert relay(redis="none").redis is None
+    assert relay(redis="redis://10.0.0.9:6379/1").redis == "redis://10.0.0.9:6379/1"
+    assert relay({"RTCRELAY_REDIS": "rediss://:word@10.0.0.9"}).redis == "rediss://:word@10.0.0.9"
+
+
+def test_a_redis_password_is_never_on_the_command_line_in_messages_or_twice() -> None:
+    with pytest.raises(ConfigError, match=r"^--redis: 'redis://10\.0\.0\.9' came with a password"):
+        relay(redis="redis://:hush@10.0.0.9")
+    with pytest.raises(ConfigError, match="RTCRELAY_REDIS and --redis-password-file both give a password"):
+        relay({"RTCRELAY_REDIS": "redis://:hush@10.0.0.9"}, redis_password_file="f")
+    settings = relay({"RTCRELAY_REDIS": "redis://:hush@10.0.0.9"})
+    assert "hush" not in repr(settings)
+    assert "hush" not in config.show("relay", KEYS, None, {"RTCRELAY_REDIS": "redis://:hush@10.0.0.9"})
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("10.0.0.9", "is no URL of redis://, rediss://, unix://"),
+        ("redis://", "has no host and port"),
+        ("redis://a:x", "has no host and port"),
+        ("unix://", "has no socket"),
+        ("redis+sentinel://a:26379,b:26379", "has no group"),
+    ],
+)
+def test_a_wrong_redis_url_says_what_is_wrong(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        relay(redis=url)

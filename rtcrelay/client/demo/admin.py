@@ -50,7 +50,11 @@ class Admin:
 
     async def flow(self, client: str) -> dict[str, Any] | None:
         """A relay's entry for a client's address (`ip:port`), or None."""
-        return next((flow for flow in await self._rows("/v1/flows", "flows") if flow.get("client") == client), None)
+        return next((flow for flow in await self.flows() if flow.get("client") == client), None)
+
+    async def flows(self) -> list[dict[str, Any]]:
+        """A relay's path table, the first 1000 entries."""
+        return await self._rows("/v1/flows", "flows")
 
     async def sessions(self) -> list[dict[str, Any]]:
         """A transceiver's sessions."""

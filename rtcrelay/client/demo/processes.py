@@ -22,8 +22,10 @@ from rtcrelay.errors import BackendError
 
 READY_SECONDS = 15.0
 """Longest wait for READY=1. Starting takes 0.3 to 1 s; a loaded CI machine needs more."""
+DRAIN_SECONDS = 0.5
+"""After the first SIGTERM, which lets calls go on; the second ends them."""
 STOP_SECONDS = 5.0
-"""After SIGTERM; then SIGKILL."""
+"""After the second SIGTERM; then SIGKILL."""
 
 
 class Daemon:
@@ -66,16 +68,16 @@ class Daemon:
         return await self._end(signal.SIGKILL)
 
     async def stop(self) -> int | None:
-        """SIGTERM, and SIGKILL after `STOP_SECONDS`; returns the exit status, None if it never ran."""
+        """SIGTERM twice, then SIGKILL, with time between; returns the exit status, None if it never ran."""
         if self._process is None:
             return None
         if self._process.returncode is not None:
             return self._process.returncode
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                return await self._end(signal.SIGTERM)
-        except TimeoutError:
-            return await self._end(signal.SIGKILL)
+        for seconds in (DRAIN_SECONDS, STOP_SECONDS):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    return await self._end(signal.SIGTERM)
+        return await self._end(signal.SIGKILL)
 
     def last_words(self, lines: int = 5) -> str:
         """The end of its log."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
+from rtcrelay.client.demo.scene import Observer, Scene
 from rtcrelay.client.demo.site import DEFAULT_PORTS, Site, SiteOptions
 from rtcrelay.client.demo.steps import Step
 from rtcrelay.client.demo.story import STEPS, telling
+from rtcrelay.client.demo.world import World
 from rtcrelay.errors import BackendError
 
 _SOCKET_PATH_BYTES = 107
@@ -20,13 +23,25 @@ _SOCKET_PATH_BYTES = 107
 _LONGEST_NAME = "/transceiver-a.notify"
 
 
+SCENE_SECONDS = 0.1
+"""Between two scenes."""
+PAUSES = MappingProxyType({"start": 2.0})
+"""Seconds of rest after a step for those who watch, where nothing is measured."""
+
+
 class Teller(Protocol):
     """Who shows the demo to a person or a program."""
+
+    wants_scenes: bool
+    """Whether `on_scene` is called, about ten times a second."""
+
+    def on_scene(self, scene: Scene) -> None:
+        """What is to be seen now."""
 
     def on_site(self, site: Site) -> None:
         """The addresses are known; nothing runs yet."""
 
-    def on_begin(self, title: str) -> None:
+    def on_begin(self, name: str, title: str) -> None:
         """A step begins."""
 
     def on_step(self, step: Step) -> None:
@@ -50,15 +65,43 @@ async def _demo(teller: Teller, seconds: float, options: SiteOptions) -> bool:
     with _directory() as directory:
         site = Site(directory, options)
         teller.on_site(site)
+        world = World(site, seconds / 2)
         done: list[Step] = []
-        async with telling(site, seconds=seconds) as steps:
-            teller.on_begin(STEPS[0][1])
+        async with telling(world) as steps, _scenes(world, teller):
+            teller.on_begin(*STEPS[0][:2])
             async for step in steps:
                 done.append(step)
                 teller.on_step(step)
                 if step.passed and len(done) < len(STEPS):
-                    teller.on_begin(STEPS[len(done)][1])
+                    if teller.wants_scenes:
+                        await asyncio.sleep(PAUSES.get(step.name, 0.0))
+                    teller.on_begin(*STEPS[len(done)][:2])
         return len(done) == len(STEPS) and all(step.passed for step in done)
+
+
+@asynccontextmanager
+async def _scenes(world: World, teller: Teller) -> AsyncIterator[None]:
+    """Shows scenes for the length of the block, if they are wanted."""
+    if not teller.wants_scenes:
+        yield
+        return
+    observer = Observer(world)
+
+    async def show() -> None:
+        while True:
+            teller.on_scene(observer.scene())
+            await asyncio.sleep(SCENE_SECONDS)
+
+    tasks = [asyncio.ensure_future(show()), asyncio.ensure_future(observer.watch())]
+    try:
+        yield
+        teller.on_scene(observer.scene())
+    finally:
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):  # a defect of ours: not to be lost with the picture
+                raise result
 
 
 async def _serve(teller: Teller, options: SiteOptions) -> None:

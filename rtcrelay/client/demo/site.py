@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rtcrelay.client.demo.admin import Admin
+from rtcrelay.client.demo.lan import Access, write_access
 from rtcrelay.client.demo.processes import Daemon, free_ports, is_free, stop_all
 from rtcrelay.keys import DEMO_SECRET, format_key, write_key_file
 
@@ -41,6 +42,8 @@ class SiteOptions:
     """More arguments for the relay."""
     extra_transceiver: tuple[str, ...] = ()
     """More arguments for every transceiver."""
+    lan: str | None = None
+    """Address at which the network may call, by HTTPS and with a token; None: loopback only, without."""
     ports: tuple[int, ...] = ()
     """Public, internal, then media and HTTP of each transceiver; empty, or one of them taken: others that are free."""
 
@@ -56,11 +59,14 @@ class Transceiver:
     """Its WHIP address."""
     daemon: Daemon
     admin: Admin
+    token: str | None = None
+    """What signaling asks for."""
 
     @property
     def page(self) -> str:
-        """Where a browser finds the page."""
-        return self.url.removesuffix("whip")
+        """Where a browser finds the page; the token is in the fragment, which no browser sends to a server."""
+        page = self.url.removesuffix("whip")
+        return f"{page}#token={self.token}" if self.token else page
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +87,18 @@ class Site:
 
     directory: Path
     options: SiteOptions = field(default_factory=SiteOptions)
+    access: Access | None = field(init=False, default=None)
+    """What callers from the network need; None without `SiteOptions.lan`."""
     relay: Relay = field(init=False)
     transceivers: tuple[Transceiver, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         wanted = self.options.ports
-        usable = len(wanted) == 2 + 2 * len(self.options.nodes) and all(is_free(port) for port in wanted)
+        self.access = write_access(self.options.lan, self.directory) if self.options.lan else None
+        hosts = {HOST, self.options.lan or HOST}
+        usable = len(wanted) == 2 + 2 * len(self.options.nodes) and all(
+            is_free(port, host) for port in wanted for host in hosts
+        )
         public, internal, *rest = wanted if usable else free_ports(2 + 2 * len(self.options.nodes))
         media, http = rest[::2], rest[1::2]
         self.relay = self._relay(public, internal, media)
@@ -129,22 +141,33 @@ class Site:
         networks = options.relay_transceivers or f"{HOST}/32:{min(media)}-{max(media)}"
         socket = self.directory / "relay.sock"
         arguments = [
-            *("relay", "-l", f"{HOST}:{public}", "--internal", f"{HOST}:{internal}"),
+            *("relay", "-l", f"{self._outside}:{public}", "--internal", f"{HOST}:{internal}"),
             *("--transceivers", networks, "--cluster", str(options.cluster), "--admin", str(socket)),
             *("--key-file", self._key_file("relay", options.relay_secret), *options.extra_relay),
         ]
         daemon = Daemon("relay", arguments, self.directory)
-        return Relay((HOST, public), (HOST, internal), daemon, Admin(socket))
+        return Relay((self._outside, public), (HOST, internal), daemon, Admin(socket))
 
     def _transceiver(self, name: str, media: int, http: int) -> Transceiver:
         options = self.options
         socket = self.directory / f"transceiver-{name}.sock"
-        vip = f"{HOST}:{self.relay.vip[1]}"
+        vip = f"{self._outside}:{self.relay.vip[1]}"
         arguments = [
-            *("transceiver", "--http", f"{HOST}:{http}", "--media", f"{HOST}:{media}", "--ingress", vip),
+            *("transceiver", "--http", f"{self._outside}:{http}", "--media", f"{HOST}:{media}", "--ingress", vip),
             *("--node", name, "--cluster", str(options.cluster), "--relays", options.transceiver_relays),
+            *("--drain-timeout", "0s"),  # nobody waits for the end of the sessions here
             *("--admin", str(socket), "--key-file", self._key_file(f"transceiver-{name}", options.transceiver_secret)),
             *options.extra_transceiver,
         ]
+        scheme, token = "http", None
+        if self.access is not None:
+            scheme, token = "https", self.access.token
+            arguments += ["--tls-cert", str(self.access.cert_file), "--tls-key", str(self.access.key_file)]
+            arguments += ["--auth-token-file", str(self.access.token_file)]
         daemon = Daemon(f"transceiver-{name}", arguments, self.directory)
-        return Transceiver(name, (HOST, media), f"http://{HOST}:{http}/whip", daemon, Admin(socket))
+        url = f"{scheme}://{self._outside}:{http}/whip"
+        return Transceiver(name, (HOST, media), url, daemon, Admin(socket), token)
+
+    @property
+    def _outside(self) -> str:
+        return self.options.lan or HOST

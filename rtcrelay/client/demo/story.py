@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from rtcrelay.client.demo import crash_steps, setup_steps
-from rtcrelay.client.demo.site import Site
 from rtcrelay.client.demo.steps import Step
 from rtcrelay.client.demo.world import World
 from rtcrelay.errors import RtcrelayError
@@ -30,12 +29,11 @@ STEPS: tuple[tuple[str, str, Act], ...] = (
 
 
 @asynccontextmanager
-async def telling(site: Site, *, seconds: float = 10.0) -> AsyncIterator[AsyncIterator[Step]]:
+async def telling(world: World) -> AsyncIterator[AsyncIterator[Step]]:
     """The steps as they are done; at the end of the block every call and process is over.
 
-    ``seconds`` of speech, half of them before the relay is killed. The first step that fails is the last.
+    The first step that fails is the last.
     """
-    world = World(site, seconds / 2)
     try:
         yield _tell(world)
     finally:

@@ -68,3 +68,24 @@ def test_a_place_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
         pass
     assert str(caught.value) == f"cannot make admin socket {path}: not a directory"
     assert caught.value.hint == "--admin SOCKET names another place"
+
+
+def test_a_successors_socket_takes_the_place_of_one_that_lives(tmp_path: Path) -> None:
+    path = tmp_path / "relay.sock"
+    old, new = AdminSocket(path), AdminSocket(path, replaces=True)
+    with old:
+        with new:
+            new.take_place()
+            old.leave()
+            old.__exit__()
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_successor_that_gives_up_leaves_the_place_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "relay.sock"
+    with AdminSocket(path):
+        with AdminSocket(path, replaces=True):
+            pass
+        assert list(tmp_path.iterdir()) == [path]

@@ -15,7 +15,8 @@ from rtcrelay.rtc import stun
 from rtcrelay.rtc.certificate import Certificate
 from rtcrelay.rtc.dtls import Dtls, DtlsIdentity, DtlsState
 from rtcrelay.rtc.offer_answer import AnswerParameters, IceCredentials, read_offer, write_answer
-from rtcrelay.rtc.rtp import is_rtcp
+from rtcrelay.rtc.reports import Reporter
+from rtcrelay.rtc.rtp import is_rtcp, read_rtp
 
 if TYPE_CHECKING:  # an alias of the stub, not of the module
     from rtcrelay._dataplane import Address
@@ -24,6 +25,8 @@ VIP: Address = ("198.51.100.1", 3478)
 CLIENT: Address = ("203.0.113.9", 50_000)
 ICE = IceCredentials("a" * 27, "serverpassword22charslong")
 IDENTITY = DtlsIdentity()
+SSRC = 77
+"""Of what the server sends."""
 
 
 class EchoServer:
@@ -37,6 +40,7 @@ class EchoServer:
             self.answer = self.answer.replace("a=setup:active", "a=setup:passive")
         self.out: list[bytes] = []
         self.deaf = False
+        self.reports = Reporter(SSRC, "server", 100.0, unix_offset=0.0)
 
     def take(self, data: bytes, now: float) -> None:
         kind = classify(data)
@@ -52,12 +56,27 @@ class EchoServer:
                     self.dtls.handle_start(now)
         elif kind == "dtls":
             self.dtls.handle_datagram(data, now)
-        elif self.dtls.srtp is not None and not is_rtcp(data):
+        elif self.dtls.srtp is not None and is_rtcp(data):
+            report = self.dtls.srtp.unprotect_rtcp(data)
+            assert report is not None
+            assert self.reports.handle_rtcp(report, now)
+        elif self.dtls.srtp is not None:
             plain = self.dtls.srtp.unprotect(data)
-            echo = self.dtls.srtp.protect(plain) if plain is not None else None
+            packet = read_rtp(plain) if plain is not None else None
+            assert packet is not None
+            self.reports.handle_packet(packet.ssrc, packet.sequence, packet.timestamp, now)
+            self.reports.handle_sent(packet.timestamp, len(packet.payload), now)
+            echo = self.dtls.srtp.protect(plain[:8] + SSRC.to_bytes(4, "big") + plain[12:]) if plain else None
             if echo is not None:
                 self.out.append(echo)
         self.drain()
+
+    def report(self, now: float) -> None:
+        report = self.reports.poll_report(now)
+        if report is not None and self.dtls.srtp is not None:
+            protected = self.dtls.srtp.protect_rtcp(report)
+            assert protected is not None
+            self.out.append(protected)
 
     def drain(self) -> None:
         while (datagram := self.dtls.poll_transmit()) is not None:
@@ -106,12 +125,14 @@ class World:
             else:
                 self.call.handle_timer(self.now)
                 self.server.dtls.handle_timeout(self.now)
+                self.server.report(self.now)
                 self.server.drain()
             self.post()
         self.now = end
 
     def _due(self) -> float:
-        timers = (self.call.poll_timeout(), self.server.dtls.poll_timeout(), self.flying[0][0] if self.flying else None)
+        server = self.server.dtls.poll_timeout(), self.server.reports.poll_timeout()
+        timers = (self.call.poll_timeout(), *server, self.flying[0][0] if self.flying else None)
         return min((at for at in timers if at is not None), default=float("inf"))
 
     def _fly(self, to: str, data: bytes) -> None:
@@ -194,6 +215,34 @@ def test_a_lost_packet_is_unreturned_and_the_loss_on_the_way_back_is_seen() -> N
     counts = world.call.counts(world.now)
     assert counts.audio_unreturned == 1
     assert counts.audio_lost == 1
+
+
+def test_both_ends_report_and_learn_round_trip_and_loss() -> None:
+    world = World(delay=0.02)
+    world.run(1.0)
+    world.dropped = set(range(world.sent + 1, world.sent + 2000, 20))  # one of twenty, either way
+    world.run(20.0)
+    ours, theirs = world.call.reports, world.server.reports
+    for end in (ours, theirs):
+        assert end.reports_sent >= 5
+        assert end.reports_received >= 5
+        assert end.round_trip == pytest.approx(0.04, abs=0.001)
+        assert end.remote.lost > 0
+    assert ours.lost == world.call.counts(world.now).audio_lost
+    assert ours.remote.lost <= theirs.lost
+
+
+def test_an_rtcp_packet_that_is_malformed_is_refused() -> None:
+    world = World()
+    world.run(1.0)
+    srtp = world.server.dtls.srtp
+    assert srtp is not None
+    packet = srtp.protect_rtcp(b"\x81\xc9\x00\x01" + bytes(4))  # says one block and has none
+    assert packet is not None
+    before = world.call.reports.reports_received
+    world.call.handle_datagram(packet, VIP, world.now)
+    assert world.call.counts(world.now).srtp_refused == 1
+    assert world.call.reports.reports_received == before
 
 
 def test_a_replayed_packet_is_a_duplicate_and_a_forged_one_is_refused() -> None:

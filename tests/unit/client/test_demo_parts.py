@@ -76,7 +76,7 @@ def test_free_ports_are_different_and_below_the_range_for_outgoing_sockets() -> 
 def test_a_site_takes_the_wanted_ports_only_if_all_are_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = SiteOptions(ports=DEFAULT_PORTS)
     for taken, expected in ((None, True), (8081, False)):
-        monkeypatch.setattr("rtcrelay.client.demo.site.is_free", lambda port, taken=taken: port != taken)
+        monkeypatch.setattr("rtcrelay.client.demo.site.is_free", lambda port, host, taken=taken: port != taken)
         directory = tmp_path / str(taken)
         directory.mkdir()
         site = Site(directory, options)

@@ -99,7 +99,13 @@ async def test_a_draining_relay_is_well_but_not_ready_until_it_is_cancelled(scen
 async def test_a_page_of_flows_is_asked_with_its_cursor_and_limit(scene: Scene) -> None:
     async with TestClient(serve(scene.control)) as client:
         answer = await client.get("/v1/flows?cursor=5&limit=7")
-        assert await answer.json() == {"kind": "flows", "v": 1, "flows": [], "next_cursor": 12}
+        assert await answer.json() == {
+            "kind": "flows",
+            "v": 1,
+            "relay": "127.0.0.1:3479",
+            "flows": [],
+            "next_cursor": 12,
+        }
 
 
 def test_stats_name_the_addresses_and_sort_the_counts(scene: Scene) -> None:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from rtcrelay.relay.kernel import receive_overflows
+from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.relay.watch import INTERVAL_SECONDS, Watch
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import secrets
 
+import pylibsrtp
 import pytest
 
 from rtcrelay.rtc import srtp
@@ -58,6 +60,42 @@ def test_a_replayed_packet_is_none() -> None:
     packet = protected(client, rtp())
     assert server.unprotect(packet) is not None
     assert server.unprotect(packet) is None
+
+
+def test_a_replayed_rtcp_packet_is_none() -> None:
+    client, server = ends()
+    packets = [client.protect_rtcp(RTCP) for _ in range(3)]
+    for packet in (packets[1], packets[0], packets[2]):  # in whatever order
+        assert packet is not None
+        assert server.unprotect_rtcp(packet) == RTCP
+        assert server.unprotect_rtcp(packet) is None
+
+
+def test_an_rtcp_packet_from_long_ago_is_none() -> None:
+    client, server = ends()
+    first = client.protect_rtcp(RTCP)
+    assert first is not None
+    for _ in range(2000):
+        packet = client.protect_rtcp(RTCP)
+        assert packet is not None
+        assert server.unprotect_rtcp(packet) == RTCP
+    assert server.unprotect_rtcp(first) is None
+
+
+def test_sessions_share_their_memory_without_mixing_packets() -> None:
+    pairs = [ends() for _ in range(20)]
+    packets = [protected(client, rtp(ssrc=index)) for index, (client, _) in enumerate(pairs)]
+    for index, (_, server) in enumerate(pairs):
+        assert server.unprotect(packets[index - 1]) is None
+        assert server.unprotect(packets[index]) == rtp(ssrc=index)
+
+
+def test_the_binding_has_the_private_parts_that_are_used() -> None:
+    session = pylibsrtp.Session(pylibsrtp.Policy(bytes(30), pylibsrtp.Policy.SSRC_ANY_OUTBOUND))
+    assert session._srtp[0]
+    binding = importlib.import_module("pylibsrtp._binding")
+    for name in ("srtp_protect", "srtp_unprotect", "srtp_protect_rtcp", "srtp_unprotect_rtcp"):
+        assert callable(getattr(binding.lib, name))
 
 
 def test_a_changed_packet_is_none() -> None:

@@ -108,24 +108,26 @@ def test_the_ufrag_names_this_transceiver_and_no_two_are_equal(network: Network)
     ufrags = {caller.answer.ice.ufrag for caller in callers}
     assert len(ufrags) == 50
     for ufrag in ufrags:
-        route = open_ufrag(network.transceiver._keys.ring, ufrag)
+        route = open_ufrag(network.transceiver.keys.ring, ufrag)
         assert (route.kind, route.cluster, (route.ip, route.port)) == ("endpoint", 7, MEDIA)
 
 
 def test_with_a_node_id_the_ufrag_names_the_node(tmp_path: Path) -> None:
     network = Network.make(tmp_path, node_id=12)
-    route = open_ufrag(network.transceiver._keys.ring, Caller(network).answer.ice.ufrag)
+    route = open_ufrag(network.transceiver.keys.ring, Caller(network).answer.ice.ufrag)
     assert (route.kind, route.node, route.port) == ("node", 12, 0)
 
 
 def test_the_resource_names_the_http_address_and_has_a_secret(network: Network, caller: Caller) -> None:
     token, _, secret = caller.accepted.resource.partition(".")
-    route = open_ufrag(network.transceiver._keys.ring, token)
+    route = open_ufrag(network.transceiver.keys.ring, token)
     assert (route.kind, route.ip, route.port) == ("session", "127.0.0.1", 8080)
     assert len(secret) >= 22
-    assert network.transceiver.find_session(caller.accepted.resource) is caller.session
+    placed = network.transceiver.find(caller.accepted.resource)
+    assert placed is not None
+    assert placed.session is caller.session
     for wrong in (token, f"{token}.", f"{token}.{secret[:-1]}", f"{token}.{secret}x", "", ".", f"{token}.\ud800"):
-        assert network.transceiver.find_session(wrong) is None
+        assert network.transceiver.find(wrong) is None
 
 
 def test_a_client_that_puts_dtls_into_stun_is_told_not_to_wait(network: Network, caller: Caller) -> None:
@@ -290,6 +292,8 @@ def test_packets_to_a_session_that_is_over_are_dropped_cheaply(network: Network,
 
 def test_a_backend_that_raises_ends_its_own_session_only(network: Network, call: Caller) -> None:
     class Broken:
+        wants_dtx = False
+
         def on_opus(self, packet: object) -> None:
             raise RuntimeError("a defect")
 
@@ -310,7 +314,7 @@ def test_no_more_sessions_than_the_limit(tmp_path: Path) -> None:
     network = Network.make(tmp_path, max_sessions=2)
     first = Caller(network)
     Caller(network)
-    with pytest.raises(OverloadedError, match="takes no more calls"):
+    with pytest.raises(OverloadedError, match="as many calls as it takes"):
         Caller(network)
     first.session.close(End.DELETED, network.now)
     Caller(network)

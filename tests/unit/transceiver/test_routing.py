@@ -22,6 +22,11 @@ def check_to(ufrag: str, password: str = "0123456789012345678901", **options: bo
     return stun.write_binding_request(random.randbytes(12), f"{ufrag}:x", password, check)
 
 
+def spoiled(datagram: bytes) -> bytes:
+    """The same with another last byte."""
+    return datagram[:-1] + bytes([datagram[-1] ^ 1])
+
+
 def connected_on_one_path(network: Network, count: int) -> list[Caller]:
     callers = []
     for _ in range(count):
@@ -92,7 +97,7 @@ def test_sessions_that_proved_themselves_are_not_pushed_off_their_path(network: 
     network.take()
     for owner in owners:
         owner.speak()
-        assert owner.session.audio_in.packets == 1
+        assert owner.session.packets_in == 1
 
 
 def test_the_end_of_one_session_leaves_the_others_on_the_path(network: Network) -> None:
@@ -132,7 +137,7 @@ def test_two_paths_may_have_one_client_address(network: Network) -> None:
         (stun.write_message(stun.BINDING_REQUEST, bytes(12), []), Drop.STUN_NO_USERNAME),
         (check_to("abcd"), Drop.UNKNOWN_UFRAG),
         (check_to("a" * 27), Drop.UNKNOWN_UFRAG),
-        (check_to("a" * 27)[:-1] + b"\0", Drop.WRONG_FINGERPRINT),
+        (spoiled(check_to("a" * 27)), Drop.WRONG_FINGERPRINT),
         (b"\x16\xfe\xfd" + bytes(30), Drop.UNKNOWN_PATH),
         (b"\x80\x6f" + bytes(30), Drop.UNKNOWN_PATH),
         (b"\x80\xc8" + bytes(30), Drop.UNKNOWN_PATH),
@@ -189,7 +194,7 @@ def test_no_payload_of_any_kind_raises(network: Network, call: Caller) -> None:
 
 
 def probe(network: Network, route: Route) -> tuple[str, str]:
-    keys = network.transceiver._keys
+    keys = network.transceiver.keys
     ufrag = mint_ufrag(keys.ring, route)
     password = keys.probe_password(ufrag)
     assert password is not None

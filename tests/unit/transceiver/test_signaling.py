@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from rtcrelay.rtc.dtls import DtlsEnd
 from rtcrelay.rtc.offer_answer import IceCredentials, read_answer, write_offer
 from rtcrelay.rtc.sdp import MAX_BYTES
-from rtcrelay.transceiver.admin import make_admin_app
+from rtcrelay.transceiver.access import Access
 from rtcrelay.transceiver.counters import Count, End
 from rtcrelay.transceiver.whip import make_app
 
@@ -26,7 +26,7 @@ Http = TestClient[Any, Any]
 
 
 async def serving(network: Network, token: str | None = TOKEN, origins: tuple[str, ...] = ()) -> Http:
-    client = TestClient(TestServer(make_app(network.transceiver, token, origins)))
+    client = TestClient(TestServer(make_app(network.transceiver, Access(token, origins))))
     await client.start_server()
     return client
 
@@ -56,8 +56,11 @@ async def test_an_offer_gets_an_answer_and_a_place(network: Network, http: Http)
     assert (answer.ice_lite, answer.dtls_role, answer.payload_type) == (True, "server", 111)
     assert [(c.ip, c.port) for c in answer.candidates] == [("127.0.0.1", 3478), ("127.0.0.1", 7001)]
     location = response.headers["Location"]
-    assert network.transceiver.find_session(location.removeprefix("/whip/")) is network.session
-    assert response.headers["ETag"].startswith('"')
+    placed = network.transceiver.find(location.removeprefix("/whip/"))
+    assert placed is not None
+    assert placed.session is network.session
+    assert response.headers["ETag"] == placed.etag
+    assert response.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
     assert response.headers["X-Rtcrelay-Node"] == "test"
     assert network.count(Count.SESSIONS_CREATED) == 1
 
@@ -94,6 +97,7 @@ async def test_without_the_token_nothing_is_done(network: Network, http: Http, a
     for response in (
         await http.post("/whip", data=OFFER, headers=headers),
         await http.delete("/whip/x.y", headers=headers),
+        await http.patch("/whip/x.y", data="", headers=headers),
     ):
         assert "Bearer token" in await problem(response, 401)
         assert response.headers["WWW-Authenticate"] == "Bearer"
@@ -155,7 +159,8 @@ async def test_a_full_transceiver_says_when_to_come_again(tmp_path: Path) -> Non
     [
         ("GET", "/whip", 405),
         ("PUT", "/whip", 405),
-        ("PATCH", "/whip/x.y", 405),
+        ("PATCH", "/whip/x.y", 415),
+        ("PATCH", "/whip", 405),
         ("POST", "/whip/x.y", 405),
         ("GET", "/nothing", 404),
         ("POST", "/", 405),
@@ -172,7 +177,9 @@ async def test_options_says_what_may_be_posted(http: Http) -> None:
     response = await http.options("/whip")
     assert (response.status, response.headers["Accept-Post"]) == (204, "application/sdp")
     assert response.headers["Allow"] == "POST, OPTIONS"
-    assert (await http.options("/whip/x.y")).headers["Allow"] == "DELETE, OPTIONS"
+    session = await http.options("/whip/x.y")
+    assert session.headers["Allow"] == "PATCH, DELETE, OPTIONS"
+    assert session.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
@@ -182,7 +189,7 @@ async def test_a_page_of_an_allowed_origin_may_call(network: Network, origins: t
     origin = {"Origin": "https://app.example"}
     preflight = await http.options("/whip", headers={**origin, "Access-Control-Request-Method": "POST"})
     assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example"
-    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    assert preflight.headers["Access-Control-Allow-Methods"] == "POST, PATCH, DELETE, OPTIONS"
     assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
     for response in (
         await http.post("/whip", data=OFFER, headers={**SDP, **origin}),
@@ -218,48 +225,33 @@ async def test_the_page_is_served(http: Http) -> None:
     response = await http.get("/")
     assert response.status == 200
     assert response.content_type == "text/html"
-    assert "/whip" in await response.text()
+    assert "<main" in await response.text()
+    assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-# -- the admin interface
+async def test_the_files_of_the_page_are_a_closed_list(http: Http) -> None:
+    script = await http.get("/web/call.js")
+    assert (script.status, script.content_type) == (200, "text/javascript")
+    assert (await http.get("/web/page.css")).content_type == "text/css"
+    for name in ("index.html", "nothing.js", "..%2Fkeys.py", "%2Fetc%2Fpasswd"):
+        await problem(await http.get(f"/web/{name}"), 404)
 
 
-@pytest.fixture
-async def admin(network: Network) -> AsyncIterator[Http]:
-    client = TestClient(TestServer(make_admin_app(network.transceiver)))
-    await client.start_server()
-    yield client
-    await client.close()
+async def test_by_default_no_other_origin_is_told_anything(network: Network, http: Http) -> None:
+    response = await http.post("/whip", data=OFFER, headers={**SDP, "Origin": "https://app.example"})
+    assert response.status == 201
+    assert not [name for name in response.headers if name.startswith("Access-Control-")]
 
 
-async def test_stats_name_every_counter_and_drop(network: Network, admin: Http) -> None:
-    Caller(network).connect()
-    body = await (await admin.get("/v1/stats")).json()
-    assert body["gauges"] == {"sessions": 1, "sessions_connected": 1, "paths": 1}
-    assert body["counters"]["dtls_connected"] == 1
-    assert body["drops"]["wrong_integrity"] == 0
-    assert body["ends"]["silent"] == 0
-    assert (body["node"], body["cluster"]) == ("test", 7)
-
-
-async def test_sessions_are_listed_with_their_path_and_progress(network: Network, admin: Http) -> None:
-    new = Caller(network)
-    (row,) = (await (await admin.get("/v1/sessions")).json())["sessions"]
-    assert (row["state"], row["dtls"], row["client"], row["first_check_ms"]) == ("new", "new", None, None)
-    new.connect()
-    network.now += 0.5
-    new.speak()
-    (row,) = (await (await admin.get("/v1/sessions")).json())["sessions"]
-    assert (row["state"], row["dtls"], row["client"]) == ("connected", "connected", "198.51.100.7:51234")
-    assert (row["ufrag"], row["ingress"]) == (new.answer.ice.ufrag, 3479)
-    assert (row["rtp_packets_in"], row["rtp_packets_out"]) == (1, 1)
-    assert (row["first_check_ms"], row["first_rtp_in_ms"]) == (0.0, 500.0)
-    secrets = (new.answer.ice.password, new.accepted.resource.partition(".")[2])
-    assert not any(secret in str(row) for secret in secrets)
-
-
-async def test_readiness_ends_with_draining(network: Network, admin: Http) -> None:
-    assert (await admin.get("/healthz")).status == (await admin.get("/readyz")).status == 200
+async def test_a_draining_transceiver_takes_no_call_but_lets_those_it_has_go_on(network: Network, http: Http) -> None:
+    call = Caller(network)
+    call.connect()
     network.transceiver.is_draining = True
-    assert (await admin.get("/healthz")).status == 200
-    assert (await admin.get("/readyz")).status == 503
+    response = await http.post("/whip", data=OFFER, headers=SDP)
+    assert "drains" in await problem(response, 503)
+    assert int(response.headers["Retry-After"]) > 0
+    assert network.count(Count.OFFERS_UNPLACED) == 1
+    call.speak()
+    assert call.session.end is None
+    assert (await http.delete(f"/whip/{call.accepted.resource}", headers=SDP)).status == 200

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from rtcrelay._dataplane import open_ufrag
 from rtcrelay.errors import ConfigError, ExitStatus
 from rtcrelay.keys import generate, load_key_file
-from rtcrelay.transceiver.service import _read_token, run
+from rtcrelay.transceiver.access import read_token
+from rtcrelay.transceiver.service import check, run
 from rtcrelay.transceiver.transceiver import Transceiver
 
-from .network import HTTP, MEDIA, Caller, Network, settings
+from .network import HTTP, MEDIA, Network, settings
 
 
 def test_a_token_is_read_without_its_line_end(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("  a-token-of-good-length\n")
-    assert _read_token(path) == "a-token-of-good-length"
-    assert _read_token(None) is None
+    assert read_token(path) == "a-token-of-good-length"
+    assert read_token(None) is None
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ def test_a_token_file_that_cannot_be_used_says_why(tmp_path: Path, content: byte
     path = tmp_path / "token"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=complaint) as caught:
-        _read_token(path)
+        read_token(path)
     assert caught.value.status == ExitStatus.CONFIG
 
 
 def test_a_missing_token_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read token file .*: no such file or directory"):
-        _read_token(tmp_path / "nothing")
+        read_token(tmp_path / "nothing")
 
 
 def test_a_missing_key_file_stops_the_start(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_an_unknown_backend_names_those_there_are(tmp_path: Path) -> None:
     keys = load_key_file(keys_in_state(tmp_path, "active"))
     with pytest.raises(ConfigError, match="no backend 'parrot'") as caught:
         Transceiver(settings(tmp_path, backend="parrot"), keys, lambda: 0.0)
-    assert caught.value.hint == "the backends are: echo"
+    assert caught.value.hint == "the backends are: echo, file:PATH, null, python:MODULE:NAME, tone"
 
 
 def test_without_an_address_for_clients_nobody_could_call(tmp_path: Path) -> None:
@@ -76,21 +76,25 @@ def test_without_an_address_for_clients_nobody_could_call(tmp_path: Path) -> Non
         transceiver.open(MEDIA, HTTP, Network(transceiver, 0.0), None)
 
 
+def test_check_says_what_would_run(tmp_path: Path) -> None:
+    keys_in_state(tmp_path, "active")
+    token = tmp_path / "token"
+    token.write_text("a-token-of-good-length")
+    line = check(settings(tmp_path, auth_token_file=token))
+    assert line.startswith("configuration is sound: test, http://127.0.0.1:8080, media 127.0.0.1:7000; cluster 7; keys")
+    assert "a-token" not in line
+
+
 @pytest.mark.parametrize(
-    ("http", "media", "owner"),
+    ("changes", "complaint"),
     [
-        (("10.0.3.7", 8080), ("10.0.3.8", 7000), ("10.0.3.7", 8080)),
-        (("0.0.0.0", 8080), ("10.0.3.8", 7000), ("10.0.3.8", 8080)),
-        (("::1", 8080), ("10.0.3.8", 7000), ("10.0.3.8", 8080)),
-        (("::1", 8080), ("fd00::8", 7000), ("127.0.0.1", 8080)),
+        ({"auth_token_file": Path("/nowhere")}, "cannot read token file"),
+        ({"tls_cert": Path("/nowhere"), "tls_key": Path("/nowhere")}, "cannot read TLS file"),
+        ({"backend": "parrot"}, "no backend 'parrot'"),
+        ({"http": ("::1", 8080)}, "does not fit into a session's URL"),
     ],
 )
-def test_the_sessions_url_names_an_address_of_its_owner(
-    tmp_path: Path, http: tuple[str, int], media: tuple[str, int], owner: tuple[str, int]
-) -> None:
-    keys = load_key_file(keys_in_state(tmp_path, "active"))
-    transceiver = Transceiver(settings(tmp_path, node_id=1), keys, lambda: 0.0)
-    network = Network(transceiver, 0.0)
-    transceiver.open(media, http, network, None)
-    route = open_ufrag(keys.ring, Caller(network).accepted.resource.partition(".")[0])
-    assert (route.ip, route.port) == owner
+def test_check_finds_what_would_stop_the_start(tmp_path: Path, changes: dict[str, object], complaint: str) -> None:
+    keys_in_state(tmp_path, "active")
+    with pytest.raises(ConfigError, match=complaint):
+        check(settings(tmp_path, **changes))

@@ -1,0 +1,170 @@
+"""How is a running transceiver steered? Reload, drain, the end: what signals and the admin interface ask for.
+
+SIGHUP reads settings and secrets again. The first SIGTERM or SIGINT drains: new calls are refused, readiness ends at
+once, sessions go on until they end or the drain time is over. The second one ends them now. Every session is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from rtcrelay.config import TransceiverSettings
+from rtcrelay.config.text import format_duration
+from rtcrelay.daemon import END_SIGNALS, sd_notify, watchdog_seconds
+from rtcrelay.errors import ConfigError, RtcrelayError, StateError
+from rtcrelay.keys import KeyFile, load_key_file, refuse_demo_key, require_active_key
+from rtcrelay.transceiver.access import Access, read_token
+from rtcrelay.transceiver.counters import End
+from rtcrelay.transceiver.shared_socket import SharedSocket
+from rtcrelay.transceiver.transceiver import Transceiver
+
+if TYPE_CHECKING:
+    from rtcrelay.transceiver.tls import Tls
+
+log = logging.getLogger("rtcrelay.transceiver")
+
+HANDLED_SIGNALS: Final = (*END_SIGNALS, signal.SIGHUP)
+"""They wait, if whoever starts us blocks them, until `Control.serve` handles them."""
+RELOADABLE: Final = frozenset(
+    {
+        *("key_file", "relays", "ingresses", "auth_token_file", "tls_cert", "tls_key", "cors_origins"),
+        *("signaling_peers", "nodes", "max_sessions", "max_session_seconds", "drain_timeout_seconds"),
+    }
+)
+"""Settings that a running transceiver takes up; the others wait for the next start."""
+_MARGIN_SECONDS: Final = 5.0
+"""What the service manager waits beyond the drain time."""
+
+
+def load_secrets(settings: TransceiverSettings) -> tuple[KeyFile, str | None]:
+    """The keys and the token that the settings name. Raises ConfigError if they cannot be used."""
+    keys = load_key_file(settings.key_file)
+    refuse_demo_key(keys, settings.addresses)
+    require_active_key(keys)
+    return keys, read_token(settings.auth_token_file)
+
+
+class Control:
+    """One running transceiver."""
+
+    def __init__(
+        self, transceiver: Transceiver, access: Access, tls: Tls | None, reread: Callable[[], TransceiverSettings]
+    ) -> None:
+        """``reread`` gives the settings anew; it raises ConfigError."""
+        self.transceiver = transceiver
+        self.shared: SharedSocket | None = None
+        """The socket whose networks a reload changes."""
+        self._access, self._tls, self._reread = access, tls, reread
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._is_ending = False
+        transceiver.on_empty = self._on_empty
+
+    async def serve(self) -> None:
+        """Handles signals until the end; every session is over then, and was told."""
+        for number in END_SIGNALS:
+            self._loop.add_signal_handler(number, self.end)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+        self._pat_watchdog()
+        try:
+            sd_notify("READY=1\nSTATUS=taking calls")
+            await self._ended.wait()
+            log.info("stopping, %d sessions are ended", self.transceiver.session_count)
+            self.transceiver.close_all(End.SHUTDOWN)
+        finally:
+            for timer in (self._deadline, self._watchdog):
+                if timer is not None:
+                    timer.cancel()
+            for number in HANDLED_SIGNALS:
+                self._loop.remove_signal_handler(number)
+
+    def end(self) -> None:
+        """Begins to end: drains first; at the second call, at once."""
+        if self._is_ending:
+            self._ended.set()
+            return
+        self._is_ending = self.transceiver.is_draining = True
+        seconds, left = self.transceiver.settings.drain_timeout_seconds, self.transceiver.session_count
+        extension = int((seconds + _MARGIN_SECONDS) * 1e6)
+        sd_notify(f"STOPPING=1\nSTATUS=draining, {left} sessions\nEXTEND_TIMEOUT_USEC={extension}")
+        if left == 0 or seconds == 0:
+            self._ended.set()
+            return
+        log.info("draining: %d sessions may go on for %s; a second signal ends them", left, format_duration(seconds))
+        self._deadline = self._loop.call_later(seconds, self._ended.set)
+
+    def drain(self, draining: bool) -> dict[str, object]:
+        """Takes no new calls, or takes them again; sessions go on. Raises StateError if this process is ending."""
+        if self._is_ending and not draining:
+            raise StateError("this transceiver is ending and takes no more calls")
+        if draining != self.transceiver.is_draining:
+            self.transceiver.is_draining = draining
+            log.info(
+                "draining: no new calls, %d sessions go on" if draining else "no longer draining, %d sessions",
+                self.transceiver.session_count,
+            )
+            sd_notify(f"STATUS={'draining' if draining else 'taking calls'}")
+        return {"kind": "drain", "v": 1, "draining": draining, "sessions": self.transceiver.session_count}
+
+    def reload(self) -> None:
+        """Applies settings, keys, token and certificate as they are now to whatever comes from now on.
+
+        Raises ConfigError; then everything stays as it was.
+        """
+        old, new = self.transceiver.settings, self._reread()
+        taken = dataclasses.replace(old, **{name: getattr(new, name) for name in RELOADABLE})
+        if not taken.ingresses and taken.direct is None:
+            raise ConfigError("there would be no address that clients can send to", hint="--ingress VIP:PORT")
+        keys, token = load_secrets(taken)
+        if self._tls is not None and taken.tls_cert is not None and taken.tls_key is not None:
+            self._tls.reload(taken.tls_cert, taken.tls_key)
+        self.transceiver.reload(taken, keys)
+        self._access.reload(token, taken.cors_origins)
+        if self.shared is not None:
+            self.shared.trust(taken.relays)
+        for field in dataclasses.fields(new):
+            if getattr(new, field.name) != getattr(taken, field.name):
+                log.warning("%s has changed, which takes effect at the next start", field.name)
+        if (self._tls is None) != (taken.tls_cert is None):
+            log.warning("TLS is turned on or off only at the next start")
+        log.info("reloaded: keys %s", ", ".join(f"{number} ({text})" for number, text in keys.fingerprints()))
+
+    # -- Condition
+
+    def unhealthy(self) -> str | None:
+        """See `rtcrelay.metrics.pages.Condition`. A loop that does not turn does not answer at all."""
+        return None
+
+    def unready(self) -> str | None:
+        """Why a load balancer should send no new calls here, or None. Sockets are bound and keys loaded by now."""
+        return "draining" if self.transceiver.is_draining else None
+
+    # -- inside
+
+    def _on_hangup(self) -> None:
+        sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            self.reload()
+        except RtcrelayError as error:
+            log.error("not reloaded, everything stays as it was: %s", error)
+        sd_notify("READY=1")
+
+    def _on_empty(self) -> None:
+        if self._is_ending:
+            self._ended.set()
+
+    def _pat_watchdog(self) -> None:
+        limit = watchdog_seconds(os.environ)
+        if limit is not None:
+            sd_notify("WATCHDOG=1")
+            self._watchdog = self._loop.call_later(limit / 2, self._pat_watchdog)
