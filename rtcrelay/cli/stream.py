@@ -42,7 +42,7 @@ def stream_rows(rows: Iterable[Row], columns: Sequence[StreamColumn], options: L
     shown = _limited(rows, options)
     if options.form == "jsonl":
         for row in shown:
-            print(json.dumps(_without_tone(row)))
+            print(json.dumps(_without_tone(row)), flush=True)
     elif options.form == "json":
         _print_array(shown)
     else:
@@ -73,28 +73,32 @@ def _limited(rows: Iterable[Row], options: Listing) -> Iterator[Row]:
 
 
 def _print_array(rows: Iterable[Row]) -> None:
-    """The same text as json.dumps of all rows, indented by two."""
-    opened = False
-    for row in rows:
-        print(
-            "[\n" if not opened else ",\n",
-            textwrap.indent(json.dumps(_without_tone(row), indent=2), "  "),
-            sep="",
-            end="",
-        )
-        opened = True
-    print("\n]" if opened else "[]")
+    """The same text as json.dumps of all rows, indented by two; also if reading fails in the middle."""
+    count = 0
+    try:
+        for count, row in enumerate(rows, 1):
+            print("[" if count == 1 else ",")
+            print(textwrap.indent(json.dumps(_without_tone(row), indent=2), "  "), end="")
+    finally:
+        if count:
+            print("\n]")
+    if not count:
+        print("[]")
 
 
 def _print_lines(rows: Iterable[Row], columns: Sequence[StreamColumn], options: Listing) -> None:
-    is_terminal = sys.stdout.isatty()
     colored = wants_color(options.color) and options.form != "plain"
-    fold = shutil.get_terminal_size().columns if is_terminal and options.form != "plain" else 0
-    if options.headers:
-        print(paint(_line([column.title for column in columns], columns, fold), "dim", wanted=colored))
+    fold = shutil.get_terminal_size().columns if sys.stdout.isatty() and options.form != "plain" else 0
+    header = _line([column.title for column in columns], columns, fold) if options.headers else None
     for row in rows:
+        # With the first row, not before: what cannot be read at all is an error and nothing else.
+        if header is not None:
+            print(paint(header, "dim", wanted=colored))
+            header = None
         line = _line([column.cell(row) for column in columns], columns, fold)
-        print(paint(line, row.get("tone"), wanted=colored))
+        print(paint(line, row.get("tone"), wanted=colored), flush=True)
+    if header is not None:
+        print(paint(header, "dim", wanted=colored))
 
 
 def _line(cells: Sequence[str], columns: Sequence[StreamColumn], fold: int) -> str:

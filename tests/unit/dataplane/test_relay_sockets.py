@@ -371,4 +371,4 @@ def test_a_wrong_configuration_says_what_is_wrong(
     listeners: list[tuple[tuple[str, int], tuple[str, int]]], arguments: dict[str, int], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        dataplane.RelayConfig(listeners, dataplane.Policy(RING), **arguments)
+        dataplane.RelayConfig(listeners, dataplane.Policy(RING), **arguments)  # type: ignore[arg-type]  # wrong on purpose
