@@ -11,8 +11,9 @@ from aiohttp import web
 
 from rtcrelay.admin.http_limits import Door, HttpLimits
 
-_KEEPALIVE_SECONDS: Final = 30.0
-"""From a response until the head of the next request is complete. Chosen: a scraper or page asks sooner."""
+_KEEPALIVE_SECONDS: Final = 75.0
+"""From a response until the head of the next request is complete. Longer than the 60 s after which nginx and others
+close a connection to us themselves: closing first would fail the request they may be sending."""
 
 
 async def start_http(

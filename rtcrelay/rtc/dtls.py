@@ -2,7 +2,8 @@
 
 Synchronous DTLS-SRTP (RFC 5764, RFC 6347) over OpenSSL's memory BIOs, either role: datagrams and ``now`` in,
 datagrams, application data and a deadline out. Laws: no key leaves before the peer's certificate matches its
-announced fingerprint; bytes from the network never raise.
+announced fingerprint; bytes from the network never raise; what anybody could have forged (a plaintext alert,
+records that say nothing new) neither ends a handshake that goes on nor delays what has to be sent again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ FLIGHT_RETRY_SECONDS: Final = 0.15
 MAX_RETRY_SECONDS: Final = 1.0
 HANDSHAKE_SECONDS: Final = 30.0
 """A handshake that takes longer has failed. Chosen: as long as a silent session lives."""
+ALERT_HOLD_SECONDS: Final = 1.0
+"""How long a plaintext alert waits for the peer to go on in spite of it: then somebody else sent it.
+Chosen: longer than nearly all round trips, so that the real peer's flight comes in between."""
 _REPEAT_PAUSE_SECONDS: Final = 0.04
 """A peer's repeated flight of several datagrams is answered once."""
 _MAX_QUEUED_MESSAGES: Final = 256
@@ -91,6 +95,8 @@ class Dtls:
         """The media keys, from `DtlsState.KEYED` on."""
         self.retransmissions = 0
         """Flights sent again."""
+        self.alerts_held = 0
+        """Plaintext alerts that did not end the handshake at once."""
         self._check = PeerCheck(tuple(expected))
         self._connection = SSL.Connection(identity.context)
         self._connection.set_app_data(self._check)
@@ -109,6 +115,8 @@ class Dtls:
         self._retry_seconds = FIRST_HELLO_RETRY_SECONDS
         self._resent_at = 0.0
         self._started_at = 0.0
+        self._alert = b""
+        self._alert_at: float | None = None
 
     @property
     def is_handshaking(self) -> bool:
@@ -129,26 +137,42 @@ class Dtls:
         keys or its end by it, or it held authentic data or an authentic alert."""
         if self.state is DtlsState.CLOSED or len(datagram) < dtls_records.RECORD_HEADER:
             return False
-        if self.state is DtlsState.NEW:
-            self.state = DtlsState.CONNECTING
-            self._started_at = now
-        self._connection.bio_write(datagram)
-        if self.state is DtlsState.CONNECTED:
-            return self._read_data(datagram, now)
-        return self._read_flight(datagram, now)
+        alert = b""
+        if self.state is not DtlsState.CONNECTED:
+            datagram, alert = dtls_records.split_alert(datagram)
+            if self.state is DtlsState.NEW and datagram:
+                self.state = DtlsState.CONNECTING
+                self._started_at = now
+        proved = False
+        if datagram:
+            self._connection.bio_write(datagram)
+            connected = self.state is DtlsState.CONNECTED
+            proved = self._read_data(datagram, now) if connected else self._read_flight(datagram, now)
+        if alert and self.is_handshaking:
+            self._hold(alert, now)
+        return proved
 
     def handle_timeout(self, now: float) -> None:
         """Sends the last flight again if its time has come, and gives up after `HANDSHAKE_SECONDS`."""
         if not self.is_handshaking:
             return
         if now - self._started_at >= HANDSHAKE_SECONDS:
-            self._close(DtlsEnd.TIMEOUT, "the handshake did not end in time")
+            if self._alert:
+                self._close(DtlsEnd.ALERT, f"no Finished came, but the plaintext alert {self._alert[-1]}")
+            else:
+                self._close(DtlsEnd.TIMEOUT, "the handshake did not end in time")
+        elif self._alert_at is not None and now >= self._alert_at:
+            self._believe_alert(now)
         elif self._retry_at is not None and now >= self._retry_at:
             self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
             self._retry_at = now + self._retry_seconds
             # OpenSSL sends the flight in new records once its own second is over. Peers that take ours for
             # replays (BoringSSL, after losing its last flight) answer only those.
-            self._connection.DTLSv1_handle_timeout()
+            try:
+                self._connection.DTLSv1_handle_timeout()
+            except SSL.Error as error:  # OpenSSL counts its own retries
+                self._fail(error)
+                return
             renewed = self._drain()
             self._flight = renewed or self._flight
             self._resend(now)
@@ -186,31 +210,53 @@ class Dtls:
         """When `handle_timeout` wants to be called, on the clock of ``now``; None if never."""
         if not self.is_handshaking or self._retry_at is None:
             return None
-        return min(self._retry_at, self._started_at + HANDSHAKE_SECONDS)
+        deadline = min(self._retry_at, self._started_at + HANDSHAKE_SECONDS)
+        return deadline if self._alert_at is None else min(deadline, self._alert_at)
 
     # -- the handshake
 
     def _read_flight(self, datagram: bytes, now: float) -> bool:
         before = self.state
-        if self._repeats.is_repeat(datagram):
-            # Whatever was asked has been answered; the answer was lost.
-            self._connection_step(now)
-            if self.is_handshaking and self._flight and now - self._resent_at >= _REPEAT_PAUSE_SECONDS:
-                self._resend(now)
+        novelty = self._repeats.judge(datagram)
+        if novelty is dtls_records.Novelty.NEW:
+            self._read_new_fragments(now)
         else:
-            self._connection_step(now)
+            self._advance(now)
+        is_repeat = novelty is dtls_records.Novelty.REPEAT
+        if is_repeat and self.is_handshaking and self._flight and now - self._resent_at >= _REPEAT_PAUSE_SECONDS:
+            self._resend(now)  # whatever was asked has been answered; the answer was lost
         return self.state is not before and self.state in (DtlsState.KEYED, DtlsState.CONNECTED)
 
-    def _connection_step(self, now: float) -> None:
+    def _read_new_fragments(self, now: float) -> None:
         if not self._heard:
             self._heard = True
             self._retry_seconds = FLIGHT_RETRY_SECONDS
+        if self._alert_at is not None:
+            self._alert, self._alert_at = b"", None  # the peer goes on: it was not the peer's
         flight_before = self._flight
         self._advance(now)
         if self.is_handshaking and self._flight is flight_before and self._flight:
-            # Part of the peer's flight: it is alive, wait for the rest of it.
+            # Part of the peer's flight: it is alive, wait for the rest of it. Not for ever: anybody can send
+            # fragments that look new, and so does another session on the same path.
             self._retry_seconds = FLIGHT_RETRY_SECONDS
-            self._retry_at = now + self._retry_seconds
+            self._retry_at = min(now + self._retry_seconds, self._resent_at + MAX_RETRY_SECONDS)
+
+    def _hold(self, alert: bytes, now: float) -> None:
+        """Keeps a plaintext alert, which anybody can write, until the peer goes on or the hold is over.
+
+        With keys it ends nothing: media flows, and the handshake's own time limit decides.
+        """
+        self.alerts_held += 1
+        if not self._alert:
+            self._alert = alert
+            if self.state is DtlsState.CONNECTING:
+                self._alert_at = now + ALERT_HOLD_SECONDS
+
+    def _believe_alert(self, now: float) -> None:
+        self._alert_at = None
+        if self.state is DtlsState.CONNECTING:
+            self._connection.bio_write(self._alert)
+            self._advance(now)
 
     def _advance(self, now: float) -> None:
         try:

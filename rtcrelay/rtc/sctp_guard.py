@@ -2,7 +2,8 @@
 
 aiortc's SCTP trusts its peer: a parameter of length 0 makes its reader loop for ever, a SACK with wide gaps
 costs seconds, and what it keeps for reassembly has no bound but the peer's good will. A peer with a session
-could use that against everybody else's, so this file reads each packet first. It keeps nothing.
+could use that against everybody else's, so this file reads each packet first, and lets few chunks of a kind
+through: aiortc answers each by itself in a packet of its own. It keeps nothing.
 """
 
 from __future__ import annotations
@@ -15,16 +16,26 @@ DATA: Final = 0
 INIT: Final = 1
 INIT_ACK: Final = 2
 SACK: Final = 3
+HEARTBEAT: Final = 4
 ABORT: Final = 6
 SHUTDOWN: Final = 7
 SHUTDOWN_ACK: Final = 8
 COOKIE_ECHO: Final = 10
-_WITH_PARAMETERS: Final = {INIT: 16, INIT_ACK: 16, 4: 0, 5: 0, ABORT: 0, 9: 0, 130: 0}
+RE_CONFIG: Final = 130
+FORWARD_TSN: Final = 192
+_WITH_PARAMETERS: Final = {INIT: 16, INIT_ACK: 16, HEARTBEAT: 0, 5: 0, ABORT: 0, 9: 0, RE_CONFIG: 0}
 """Chunk type to the bytes before its parameters: INIT, INIT ACK, HEARTBEAT, its ACK, ABORT, ERROR, RE-CONFIG."""
-_MIN_BODY: Final = {DATA: 13, INIT: 16, INIT_ACK: 16, SACK: 12, SHUTDOWN: 4, 192: 4}
+_MIN_BODY: Final = {DATA: 13, INIT: 16, INIT_ACK: 16, SACK: 12, SHUTDOWN: 4, FORWARD_TSN: 4}
 """Chunk type to the shortest body. A DATA chunk holds at least one byte (RFC 9260 section 6.2)."""
-_MAX_GAP: Final = 4096
+_MAX_GAP: Final = 2048
 """TSNs that the gap blocks of one SACK may reach; we never have as many in flight."""
+_MAX_OF_KIND: Final = {DATA: 64, HEARTBEAT: 2, RE_CONFIG: 2}
+"""Chunks of a type in one packet, 1 of every other. 58 DATA chunks of one byte fill a browser's packet, and do no
+harm in order; what is kept out of order has its own bound."""
+_MAX_PARAMETERS: Final = {RE_CONFIG: 2}
+"""RFC 6525 section 3.1 allows two; aiortc answers each."""
+_MAX_FORWARDED_STREAMS: Final = 32
+"""Stream entries of a FORWARD TSN; each goes through all that the stream has waiting."""
 
 
 def chunks(packet: bytes) -> Iterator[tuple[int, int, bytes]] | None:
@@ -45,25 +56,32 @@ def is_acceptable(packet: bytes) -> bool:
     found = chunks(packet)
     if found is None:
         return False
-    kinds = []
+    kinds: dict[int, int] = {}
     for kind, _, body in found:
-        if len(body) < _MIN_BODY.get(kind, 0):
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if kinds[kind] > _MAX_OF_KIND.get(kind, 1) or len(body) < _MIN_BODY.get(kind, 0):
             return False
-        if kind in _WITH_PARAMETERS and not _parameters_are_whole(body[_WITH_PARAMETERS[kind] :]):
+        if kind in _WITH_PARAMETERS and not _parameters_are_whole(
+            body[_WITH_PARAMETERS[kind] :], _MAX_PARAMETERS.get(kind, _ANY_NUMBER)
+        ):
             return False
         if kind == SACK and not _sack_is_whole(body):
             return False
-        if kind == 192 and len(body) % 4:
+        if kind == FORWARD_TSN and (len(body) % 4 or len(body) > 4 + 4 * _MAX_FORWARDED_STREAMS):
             return False
-        kinds.append(kind)
     return INIT not in kinds or len(kinds) == 1
 
 
-def _parameters_are_whole(body: bytes) -> bool:
-    position = 0
+_ANY_NUMBER: Final = 1000
+"""More parameters than a packet holds."""
+
+
+def _parameters_are_whole(body: bytes, most: int) -> bool:
+    position = count = 0
     while position + 4 <= len(body):
         length = int.from_bytes(body[position + 2 : position + 4], "big")
-        if length < 4:
+        count += 1
+        if length < 4 or count > most:
             return False
         position += (length + 3) & ~3
     return True

@@ -102,6 +102,10 @@ class Count(IntEnum):
     """Requests about a session of another transceiver that it was asked about."""
     OFFERS_UNPLACED = 24
     """Offers refused because the transceiver was full or draining; also in OFFERS_REFUSED."""
+    CONNECTIONS_REFUSED = 25
+    """Of signaling, over a limit."""
+    CONNECTIONS_LATE = 26
+    """Of signaling, closed because no request came."""
 
 
 class End(IntEnum):
@@ -133,6 +137,8 @@ class End(IntEnum):
     """The backend asked for it."""
     OPERATOR = 12
     """An operator closed it over the admin interface."""
+    UNCHECKED = 13
+    """10 s after the offer without a valid check."""
 
 
 DTLS_FAILURES: Final = tuple(end.value for end in DtlsEnd if end not in (DtlsEnd.LOCAL, DtlsEnd.CLOSE_NOTIFY))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS: Final = 30.0
 """Without anything authentic for this long, a session is over (not every stack keeps checking)."""
+UNCHECKED_SECONDS: Final = 10.0
+"""Without one valid check for this long after its offer, it is: offers cost their sender nothing, but a place here.
+Chosen: clients check as soon as they have the answer, and again for seconds."""
 ANNOUNCE_SECONDS: Final = 0.25
 """Silence towards the client after which relays are told that the session lives. Measured with 0.5 s: a
 restarted relay had Firefox's media back after 171-385 ms, without announces after 1.7-5.2 s or never."""
@@ -46,6 +49,15 @@ class Link:
         self._sender, self._counters = sender, counters
         self._validation = PathValidation()
         self._sent_at = now
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether a valid check came."""
+        return self.paths.selected is not None
+
+    def is_silent(self, now: float) -> bool:
+        """Whether nothing authentic came for so long that the session is over."""
+        return now - self.heard_at >= (SILENCE_SECONDS if self.is_checked else UNCHECKED_SECONDS)
 
     # -- what comes in
 
@@ -133,8 +145,8 @@ class Link:
     # -- time
 
     def poll_timeout(self, now: float) -> float:
-        """When `handle_timeout` has something to do, or `SILENCE_SECONDS` are over."""
-        deadline = self.heard_at + SILENCE_SECONDS
+        """When `handle_timeout` has something to do, or `is_silent` may be true."""
+        deadline = self.heard_at + (SILENCE_SECONDS if self.is_checked else UNCHECKED_SECONDS)
         for at in (self._validation.poll_timeout(), self._announce_at(now), self.generations.poll_timeout()):
             if at is not None and at < deadline:
                 deadline = at

@@ -18,6 +18,8 @@ _SINGLE: Final = {
     Count.OFFERS_UNPLACED: ("offers_unplaced", "Those of them that found the transceiver full or draining."),
     Count.ICE_RESTARTS: ("ice_restarts", "ICE restarts that were granted."),
     Count.REQUESTS_PASSED_ON: ("requests_passed_on", "Requests about sessions of others, passed on to their owner."),
+    Count.CONNECTIONS_REFUSED: ("connections_refused", "Connections to signaling that were over a limit."),
+    Count.CONNECTIONS_LATE: ("connections_late", "Connections to signaling closed because no request came."),
     Count.CHECKS: ("checks", "Authentic connectivity checks."),
     Count.CHECKS_REPEATED: ("checks_repeated", "Those of them that had been seen before, and so moved nothing."),
     Count.PROBES_ANSWERED: ("probes", "Probes that were answered."),

@@ -52,11 +52,14 @@ class ProbeResponder:
             return Drop.UNKNOWN_UFRAG
         if route.kind not in ("probe_endpoint", "probe_node"):
             return Drop.UNKNOWN_UFRAG
-        if not self._is_for_us(route) or not self._take_token(now):
+        if not self._is_for_us(route):
             return Drop.PROBE_REFUSED
         password = self._keys.probe_password(ufrag.decode("ascii"))
         if password is None or stun.verified_attributes(datagram, message, password.encode()) is None:
             return Drop.WRONG_INTEGRITY
+        # Only now: who merely saw a probe's ufrag could otherwise use up the answers to the real ones.
+        if not self._take_token(now):
+            return Drop.PROBE_REFUSED
         self._counters.counts[Count.PROBES_ANSWERED] += 1
         self._sender.send(arrival.reply, stun.write_binding_success(message.transaction, arrival.key[:2], password))
         return None

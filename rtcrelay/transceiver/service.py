@@ -6,17 +6,16 @@ import asyncio
 import logging
 import signal
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import uvloop
-from aiohttp import web
 
 import rtcrelay
 from rtcrelay.admin.http import start_http
+from rtcrelay.admin.http_limits import HttpLimits
 from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.config.text import format_address
@@ -139,12 +138,18 @@ async def _start_signaling(
     listener: socket.socket,
     stack: AsyncExitStack,
 ) -> None:
-    def count() -> None:
-        transceiver.counters.counts[Count.REQUESTS_PASSED_ON] += 1
+    def counting(which: Count) -> Callable[[], None]:
+        def count() -> None:
+            transceiver.counters.counts[which] += 1
 
-    forwarder = await stack.enter_async_context(Forwarder(transceiver.owners, tls, count))
+        return count
+
+    passed_on = counting(Count.REQUESTS_PASSED_ON)
+    forwarder = await stack.enter_async_context(Forwarder(transceiver.owners, tls, passed_on))
     context = tls.server if tls else None
-    await _start(make_app(transceiver, access, forwarder, times), listener, stack, context)
+    limits = HttpLimits(on_refused=counting(Count.CONNECTIONS_REFUSED), on_late=counting(Count.CONNECTIONS_LATE))
+    app = make_app(transceiver, access, forwarder, times)
+    stack.push_async_callback(await start_http(app, listener, context, limits))
     log.info("signaling on %s://%s", "https" if tls else "http", format_address(_bound(listener)))
 
 
@@ -163,16 +168,10 @@ async def _start_admin(
     numbers = TransceiverMetrics(transceiver, times, lambda: receive_overflows(media))
     pages = Pages(control, [ProcessMetrics("transceiver", lambda: transceiver.keys), numbers, lag])
     if admin_socket is not None:
-        await _start(make_admin_app(control, pages), admin_socket, stack)
+        stack.push_async_callback(await start_http(make_admin_app(control, pages), admin_socket))
     if metrics_socket is not None:
-        await _start(pages.application(), metrics_socket, stack)
+        stack.push_async_callback(await start_http(pages.application(), metrics_socket))
         log.info("metrics and health on %s", format_address(_bound(metrics_socket)))
-
-
-async def _start(
-    app: web.Application, listener: socket.socket, stack: AsyncExitStack, tls: ssl.SSLContext | None = None
-) -> None:
-    stack.push_async_callback(await start_http(app, listener, tls))
 
 
 def _listen(address: Address) -> socket.socket:

@@ -24,7 +24,7 @@ from rtcrelay.transceiver.backends import Message
 from rtcrelay.transceiver.counters import Count, Drop, End
 from rtcrelay.transceiver.frame_clock import Ticket
 from rtcrelay.transceiver.host import Host as Host
-from rtcrelay.transceiver.link import SILENCE_SECONDS, Link
+from rtcrelay.transceiver.link import Link
 from rtcrelay.transceiver.milestones import Milestones
 from rtcrelay.transceiver.paths import Arrival, CheckKind, Path
 from rtcrelay.transceiver.report import describe_media
@@ -151,8 +151,8 @@ class Session:
 
     def handle_timeout(self, now: float) -> None:
         """Does what is due: flights sent again, validation, heartbeat, reports, announce; or the end."""
-        if now - self.link.heard_at >= SILENCE_SECONDS:
-            self.close(End.SILENT, now)
+        if self.link.is_silent(now):
+            self.close(End.SILENT if self.link.is_checked else End.UNCHECKED, now)
         elif now - self.marks.created >= self._host.max_session_seconds:
             self.close(End.TOO_LONG, now)
         else:

@@ -225,6 +225,48 @@ async def test_streams_of_a_forward_tsn_are_bounded_too(ends: tuple[End, End]) -
     chunk.cumulative_tsn = data_chunk(left, 1).tsn
     chunk.streams = [(stream, 1) for stream in range(100)]
     left.channels.handle_data(packet_to(left, chunk))
+    assert left.channels.refused == 1
+    assert len(left.channels._association._inbound_streams) == 0
+
+
+async def test_many_heartbeats_in_a_packet_are_refused() -> None:
+    chunk = bytes(HeartbeatChunk())
+    assert sctp_guard.is_acceptable(bytes(12) + 2 * chunk)
+    assert not sctp_guard.is_acceptable(bytes(12) + 3 * chunk)
+
+
+async def test_messages_without_end_that_nobody_acknowledges_are_refused_without_tasks(ends: tuple[End, End]) -> None:
+    left, right = ends
+    left.channels.open_channel("chat")
+    await exchange(left, right)
+    (channel,) = left.channels.open_channels()
+    tasks = len(asyncio.all_tasks())
+    assert 500 < sum(left.channels.send(channel, "x") for _ in range(10_000)) < 5000
+    assert len(asyncio.all_tasks()) == tasks
+
+
+async def test_nothing_is_armed_again_after_the_end(ends: tuple[End, End]) -> None:
+    left, right = ends
+    left.channels.open_channel("chat")
+    await exchange(left, right)
+    (channel,) = left.channels.open_channels()
+    left.channels.send(channel, "hello")
+    association = left.channels._association
+    assert association._t3_handle is not None
+    association._t3_handle.cancel()
+    association._t3_expired()
+    left.channels.close()
+    await asyncio.sleep(0)
+    assert association._t3_handle is None
+
+
+async def test_channels_that_are_closing_count_too(ends: tuple[End, End]) -> None:
+    left, _ = ends
+    for number in range(sctp.MAX_STREAMS + 1):
+        hostile = data_chunk(left, 1, 2 * number + 1, b"\x03" + bytes(8) + b"\1\0\0x", flags=3)
+        hostile.protocol = 50
+        left.channels.handle_data(packet_to(left, hostile))
+        left.channels._association._inbound_streams.clear()  # as a reset of the stream does
     assert left.closed == 1
 
 

@@ -258,6 +258,8 @@ def test_an_alert_about_the_version_is_named(ours: DtlsIdentity, theirs: DtlsIde
     client = make(ours, "client", theirs.fingerprint)
     client.handle_start(0.0)
     client.handle_datagram(bytes.fromhex("15fefd00000000000000000002") + bytes([2, 70]), 0.0)
+    assert client.end is None  # anybody could have written it
+    client.handle_timeout(1.0)
     assert client.end is DtlsEnd.VERSION
     assert "protocol version" in client.detail
 
@@ -267,3 +269,29 @@ def test_a_datagram_shorter_than_a_record_header_is_nothing(ours: DtlsIdentity, 
     for length in range(dtls_records.RECORD_HEADER):
         assert not server.handle_datagram(bytes([22]) * length, 0.0)
     assert server.state is DtlsState.NEW
+
+
+ALERT = bytes.fromhex("15fefd000000000000000000020228")
+
+
+def test_a_forged_alert_ends_no_handshake_that_goes_on(ours: DtlsIdentity, theirs: DtlsIdentity) -> None:
+    for states in ((DtlsState.CONNECTING, DtlsState.NEW), (DtlsState.KEYED, DtlsState.CONNECTING)):
+        net = pair(ours, theirs, one_way=0.02)
+        net.start()
+        net.run(until=0.001 if states[1] is DtlsState.NEW else 0.041)
+        assert net.states == states
+        net.client.handle_datagram(ALERT, net.now)
+        net.server.handle_datagram(ALERT, net.now)
+        net.run(until=2.0)
+        assert net.states == CONNECTED
+        assert net.client.alerts_held == 1
+
+
+def test_junk_does_not_delay_what_has_to_be_sent_again(ours: DtlsIdentity, theirs: DtlsIdentity) -> None:
+    client = make(ours, "client", theirs.fingerprint)
+    client.handle_start(0.0)
+    for step in range(1, 50):
+        client.handle_datagram(bytes.fromhex("17fefd0000000000000000000401020304"), step * 0.1)
+        client.handle_timeout(step * 0.1)
+    assert client.end is None
+    assert client.retransmissions >= 5

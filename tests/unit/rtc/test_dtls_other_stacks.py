@@ -120,6 +120,7 @@ def test_cbc_and_static_keys_are_refused(ours: DtlsIdentity, rsa_peer: DtlsIdent
     client, server = make(ours, "client", rsa_peer.fingerprint), Bare(rsa_peer, ciphers=cipher)
     handshake(client, server)
     assert "no shared cipher" in server.error
+    client.handle_timeout(1.0)
     assert client.end is DtlsEnd.ALERT
 
 

@@ -96,6 +96,7 @@ def test_a_wrong_certificate_gets_no_media_packet(network: Network) -> None:
     liar = Caller(network, claimed=SOMEBODY)
     liar.check()
     liar.pump()
+    liar.dtls.handle_timeout(network.now + 1.0)
     assert liar.dtls.end is DtlsEnd.ALERT
     assert liar.media == []
     assert network.count(Count.RTP_OUT) == 0
@@ -209,10 +210,27 @@ def test_a_session_that_is_over_leaves_nothing_behind(network: Network) -> None:
     assert [reference() for reference in references] == [None] * 20
 
 
-def test_a_session_that_nobody_ever_checks_ends_too(network: Network, caller: Caller) -> None:
-    network.pass_time(30.1)
+def test_a_session_that_nobody_ever_checks_makes_room_after_ten_seconds(network: Network, caller: Caller) -> None:
+    caller.check(password="wrongpassword0123456789")
+    network.pass_time(9.9)
+    assert network.transceiver.session_count == 1
+    network.pass_time(0.2)
     assert network.transceiver.session_count == 0
-    assert caller.session.end is End.SILENT
+    assert caller.session.end is End.UNCHECKED
+    assert network.transceiver.counters.ends[End.UNCHECKED] == 1
+
+
+def test_after_its_first_check_a_session_may_be_silent_for_thirty_seconds(network: Network, caller: Caller) -> None:
+    network.pass_time(9.9)
+    caller.check()
+    network.take()
+    at = network.now
+    caller.session.dtls.role = "server"  # so that no handshake of ours ends it sooner
+    network.pass_time(29.9)
+    if caller.session.end is None:
+        network.pass_time(0.2)
+    assert network.now > at
+    assert caller.session.end is not End.UNCHECKED
 
 
 @pytest.mark.parametrize("sign", ["check", "media", "rtcp", "data"])

@@ -237,6 +237,15 @@ def test_a_probe_with_another_password_is_refused(network: Network) -> None:
     assert network.drops(Drop.WRONG_INTEGRITY) == 1
 
 
+def test_copies_of_a_probes_ufrag_without_its_password_use_up_no_answer(network: Network) -> None:
+    ufrag, password = probe(network, OWN)
+    for _ in range(1000):
+        network.receive(AT, check_to(ufrag))
+    assert network.drops(Drop.WRONG_INTEGRITY) == 1000
+    network.receive(AT, check_to(ufrag, password))
+    assert network.count(Count.PROBES_ANSWERED) == 1
+
+
 def test_probes_are_answered_at_a_limited_rate(network: Network) -> None:
     datagram = check_to(*probe(network, OWN))
     for _ in range(1000):

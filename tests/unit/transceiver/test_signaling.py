@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ async def http(network: Network) -> AsyncIterator[Http]:
     await client.close()
 
 
+async def is_reading(http: Http) -> bool:
+    """Passes enough turns of the loop for the server to begin with a request that was sent before."""
+    return (await http.options("/whip")).status == 204
+
+
 async def problem(response: Any, status: int) -> str:
     """Asserts the status and the form of problem details; returns their detail."""
     assert response.status == status
@@ -46,6 +52,36 @@ async def problem(response: Any, status: int) -> str:
     assert (body["type"], body["status"]) == ("about:blank", status)
     assert body["title"]
     return str(body["detail"])
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"Content-Length: 1000\r\n\r\nv=0", b"Transfer-Encoding: chunked\r\n\r\n3\r\nv=0\r\n"],
+    ids=["length", "chunks"],
+)
+async def test_a_client_that_leaves_within_its_body_is_no_defect(
+    network: Network, http: Http, rest: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection(http.host, http.port)
+    head = "".join(f"{name}: {value}\r\n" for name, value in SDP.items())
+    writer.write(f"POST /whip HTTP/1.1\r\nHost: x\r\n{head}".encode() + rest)
+    await writer.drain()
+    while not await is_reading(http):
+        pass
+    writer.close()
+    while not network.count(Count.OFFERS_REFUSED):
+        await http.options("/whip")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_chunks_that_are_none_are_400(http: Http) -> None:
+    reader, writer = await asyncio.open_connection(http.host, http.port)
+    head = "".join(f"{name}: {value}\r\n" for name, value in SDP.items())
+    writer.write(f"POST /whip HTTP/1.1\r\nHost: x\r\n{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+    await is_reading(http)
+    writer.write(b"nonsense\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
 
 
 async def test_an_offer_gets_an_answer_and_a_place(network: Network, http: Http) -> None:
