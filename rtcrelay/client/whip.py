@@ -5,7 +5,7 @@ The answer may be large or never come, and the server may be anybody's: sizes an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import urljoin
 
@@ -29,9 +29,9 @@ _HINTS = MappingProxyType(
 class Answer:
     """What the server answered."""
 
-    sdp: str
-    """The SDP answer."""
-    session_url: str | None
+    sdp: str = field(repr=False)
+    """The SDP answer, with the server's ice-pwd."""
+    session_url: str | None = field(repr=False)
     """Where DELETE ends the session; None if the server named none."""
     node: str | None
     """Who answered, if the server says so (`X-Rtcrelay-Node`)."""

@@ -120,6 +120,8 @@ class Answer:
 def read_offer(text: str) -> Offer:
     """Reads an offer and decides what is accepted. Raises SdpError, which says what is missing or wrong."""
     description = read_description(text)
+    if description.ice_lite:  # RFC 8445 section 6.1.1: neither of two lite agents would send a check
+        raise SdpError("the offer says a=ice-lite, but so does the server: one side must be a full ICE agent")
     if not description.media:
         raise SdpError("the offer has no m-line")
     accepted: list[Media] = []

@@ -68,7 +68,7 @@ class Media:
     mid: str | None = None
     direction: Direction = "sendrecv"
     ufrag: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     fingerprints: list[Fingerprint] = field(default_factory=list)
     setup: str | None = None
     rtcp_mux: bool = False

@@ -57,6 +57,13 @@ def own_address(settings: TransceiverSettings, http: Address, media: Address) ->
     return str(ipaddress.IPv4Address(node)), http[1]
 
 
+def require_addresses(settings: TransceiverSettings) -> None:
+    """Raises ConfigError if nobody could reach this transceiver: no client, or no other transceiver."""
+    if not settings.ingresses and settings.direct is None:
+        raise ConfigError("there is no address that clients can send to", hint="--ingress VIP:PORT or --direct ADDR")
+    own_address(settings, settings.http, settings.media)  # binding adds a port, which changes nothing here
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Another transceiver."""

@@ -17,6 +17,9 @@ from rtcrelay.transceiver.session import Session
 
 MAX_SESSIONS_PER_PATH: Final = 8
 """Sessions of one path at once: reused ports and shared addresses have two for a while; more is an attack."""
+PROOF_SECONDS: Final = 20.0
+"""How long a session whose keys proved themselves on a path keeps its place there. Chosen: media and reports prove
+them at least every few seconds; a session without either gets its place back with its next check."""
 
 
 class Router:
@@ -106,31 +109,35 @@ class Router:
             return self._probes.handle_request(arrival, username[0], payload, message, now)
         if not session.handle_check(arrival, payload, message, username[0], now):
             return Drop.WRONG_INTEGRITY
-        return self._claim(session, arrival.key)
+        return self._claim(session, arrival.key, now)
 
-    def _claim(self, session: Session, key: PathKey) -> Drop | None:
+    def _claim(self, session: Session, key: PathKey, now: float) -> Drop | None:
         """Notes that a valid check of the session came on the path."""
         sessions = self._by_path.get(key)
         if sessions is None:
             if session.link.paths.find(key) is not None:  # a repeated check adds no path
                 self._by_path[key] = [session]
         elif session not in sessions and session.link.paths.find(key) is not None:
-            if len(sessions) >= MAX_SESSIONS_PER_PATH and not _make_room(sessions, key):
+            if len(sessions) >= MAX_SESSIONS_PER_PATH and not _make_room(sessions, key, now):
                 return Drop.PATHS_FULL
             sessions.append(session)
         return None
 
 
-def _make_room(sessions: list[Session], key: PathKey) -> bool:
-    """Removes the session that is longest silent among those whose keys never proved anything on the path."""
-    silent = []
+def _make_room(sessions: list[Session], key: PathKey, now: float) -> bool:
+    """Removes a session that does without the path: before all others one that has selected another path, else one
+    whose keys proved nothing here lately; of these the longest silent one."""
+    idle: list[tuple[bool, float, Session]] = []
     for session in sessions:
-        path = session.link.paths.find(key)
-        if path is None or path.authenticated_at is None:
-            silent.append((path.last_heard_at if path else 0.0, session))
-    if not silent:
+        paths = session.link.paths
+        path = paths.find(key)
+        is_selected = path is not None and path is paths.selected
+        proved_at = path.authenticated_at if path is not None else None
+        if not is_selected or proved_at is None or now - proved_at >= PROOF_SECONDS:
+            idle.append((is_selected, path.last_heard_at if path else 0.0, session))
+    if not idle:
         return False
-    sessions.remove(min(silent, key=lambda entry: entry[0])[1])
+    sessions.remove(min(idle, key=lambda entry: entry[:2])[2])
     return True
 
 

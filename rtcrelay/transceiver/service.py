@@ -32,7 +32,7 @@ from rtcrelay.transceiver.control import HANDLED_SIGNALS, Control, load_secrets
 from rtcrelay.transceiver.counters import Count
 from rtcrelay.transceiver.forward import Forwarder
 from rtcrelay.transceiver.metrics import TransceiverMetrics
-from rtcrelay.transceiver.owner import own_address
+from rtcrelay.transceiver.owner import require_addresses
 from rtcrelay.transceiver.shared_socket import SharedSocket, bind_error
 from rtcrelay.transceiver.signaling_times import SignalingTimes
 from rtcrelay.transceiver.timer_driver import TimerDriver
@@ -51,7 +51,7 @@ def check(settings: TransceiverSettings) -> str:
     keys, _ = load_secrets(settings)
     _load_tls(settings)
     find_backend(settings.backend)
-    own_address(settings, settings.http, settings.media)
+    require_addresses(settings)
     shown = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in keys.keys)
     scheme = "https" if settings.tls_cert else "http"
     signaling = f"{scheme}://{format_address(settings.http)}"
@@ -80,6 +80,7 @@ async def serve(settings: TransceiverSettings, reread: Callable[[], TransceiverS
     """As `run`, on a running loop."""
     keys, token = load_secrets(settings)
     tls = _load_tls(settings)
+    require_addresses(settings)
     access = Access(token, settings.cors_origins)
     # Not the loop's time: uvloop's is rounded to milliseconds and as old as the turn. Both are CLOCK_MONOTONIC.
     transceiver = Transceiver(settings, keys, time.monotonic)

@@ -9,12 +9,12 @@ import hmac
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rtcrelay._dataplane import Route
 from rtcrelay.config import TransceiverSettings
-from rtcrelay.errors import BackendError, ConfigError, ExitStatus
+from rtcrelay.errors import BackendError, ExitStatus
 from rtcrelay.keys import KeyFile, require_active_key
 from rtcrelay.rtc.dtls import DtlsIdentity
 from rtcrelay.rtc.offer_answer import AnswerParameters, IceCredentials, read_offer, write_answer
@@ -24,7 +24,7 @@ from rtcrelay.transceiver.counters import Count, Counters, End
 from rtcrelay.transceiver.frame_clock import FrameClock
 from rtcrelay.transceiver.link import Sender
 from rtcrelay.transceiver.minting import Mint, make_password
-from rtcrelay.transceiver.owner import Owners, own_address
+from rtcrelay.transceiver.owner import Owners, own_address, require_addresses
 from rtcrelay.transceiver.paths import PathKey, Reply
 from rtcrelay.transceiver.probes import ProbeResponder
 from rtcrelay.transceiver.router import Router
@@ -47,9 +47,9 @@ class OverloadedError(BackendError):
 class Accepted:
     """What signaling tells a client whose offer was accepted."""
 
-    answer: str
-    """The SDP answer."""
-    resource: str
+    answer: str = field(repr=False)
+    """The SDP answer, with our ice-pwd."""
+    resource: str = field(repr=False)
     """``<route>.<secret>``: the last part of the session's URL."""
     etag: str
     """Of the ICE session, in quotes; it changes with an ICE restart."""
@@ -60,7 +60,7 @@ class Placed:
     """A live session and what its URL needs."""
 
     session: Session
-    secret: str
+    secret: str = field(repr=False)
     """The second half of the URL's last part."""
     etag: str
     """As in `Accepted`, of the latest ICE session."""
@@ -96,13 +96,10 @@ class Transceiver:
         self._direct_address: Address | None = None
 
     def open(self, media: Address, http: Address, shared: Sender, direct: tuple[Address, Sender] | None) -> None:
-        """Takes the bound addresses and where to send. Raises ConfigError if clients could not be told any."""
+        """Takes the bound addresses and where to send. What `require_addresses` refuses raises ConfigError here."""
         self._shared = shared
         self._direct_address, self._direct = direct or (None, None)
-        if not self._candidates():
-            raise ConfigError(
-                "there is no address that clients can send to", hint="--ingress VIP:PORT or --direct ADDR"
-            )
+        require_addresses(self.settings)
         cluster, node = self.settings.cluster, self.settings.node_id
         if node is None:
             route = Route("endpoint", cluster, ip=media[0], port=media[1])

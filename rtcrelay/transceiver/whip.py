@@ -122,6 +122,8 @@ async def _read_text(request: web.Request, content_type: str, headers: dict[str,
                     raise Problem(413, too_large)
     except TimeoutError:
         raise Problem(408, "the body took too long to come") from None
+    except (ConnectionError, web.RequestPayloadError):  # the client left, or its chunks are none
+        raise Problem(400, "the body did not come to its end") from None
     try:
         return body.decode()
     except UnicodeDecodeError:

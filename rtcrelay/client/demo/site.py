@@ -34,9 +34,9 @@ class SiteOptions:
     """Networks the relay forwards to; None: loopback, the transceivers' ports."""
     transceiver_relays: str = f"{HOST}/32"
     """Networks from which transceivers take relayed packets."""
-    relay_secret: bytes = DEMO_SECRET
+    relay_secret: bytes = field(default=DEMO_SECRET, repr=False)
     """The relay's key, 16 bytes."""
-    transceiver_secret: bytes = DEMO_SECRET
+    transceiver_secret: bytes = field(default=DEMO_SECRET, repr=False)
     """The transceivers' key, 16 bytes."""
     extra_relay: tuple[str, ...] = ()
     """More arguments for the relay."""
@@ -59,7 +59,7 @@ class Transceiver:
     """Its WHIP address."""
     daemon: Daemon
     admin: Admin
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     """What signaling asks for."""
 
     @property

@@ -258,10 +258,26 @@ def test_an_alert_about_the_version_is_named(ours: DtlsIdentity, theirs: DtlsIde
     client = make(ours, "client", theirs.fingerprint)
     client.handle_start(0.0)
     client.handle_datagram(bytes.fromhex("15fefd00000000000000000002") + bytes([2, 70]), 0.0)
-    assert client.end is None  # anybody could have written it
+    assert client.state is not DtlsState.CLOSED  # anybody could have written it
     client.handle_timeout(1.0)
     assert client.end is DtlsEnd.VERSION
     assert "protocol version" in client.detail
+
+
+def test_the_client_hello_offers_forward_secret_aead_suites_and_nothing_else(
+    ours: DtlsIdentity, theirs: DtlsIdentity
+) -> None:
+    """False Start is safe with these only (RFC 7918 section 4); 0x00ff says that renegotiation is secure."""
+    client = make(ours, "client", theirs.fingerprint)
+    client.handle_start(0.0)
+    hello = client.poll_transmit()
+    assert hello is not None
+    at = 13 + 12 + 2 + 32  # record header, handshake header, version, random
+    at += 1 + hello[at]  # session id
+    at += 1 + hello[at]  # cookie
+    length = int.from_bytes(hello[at : at + 2], "big")
+    suites = {int.from_bytes(hello[n : n + 2], "big") for n in range(at + 2, at + 2 + length, 2)}
+    assert suites - {0x00FF} == {0xC02B, 0xC02F, 0xC02C, 0xC030, 0xCCA9, 0xCCA8}
 
 
 def test_a_datagram_shorter_than_a_record_header_is_nothing(ours: DtlsIdentity, theirs: DtlsIdentity) -> None:

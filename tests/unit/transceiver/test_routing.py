@@ -10,7 +10,7 @@ from rtcrelay._dataplane import Route, mint_ufrag
 from rtcrelay.rtc import stun
 from rtcrelay.transceiver.counters import Count, Drop
 from rtcrelay.transceiver.probes import PROBE_BURST
-from rtcrelay.transceiver.router import MAX_SESSIONS_PER_PATH
+from rtcrelay.transceiver.router import MAX_SESSIONS_PER_PATH, PROOF_SECONDS
 
 from .network import MEDIA, Caller, Network, arrival, direct
 
@@ -98,6 +98,36 @@ def test_sessions_that_proved_themselves_are_not_pushed_off_their_path(network: 
     for owner in owners:
         owner.speak()
         assert owner.session.packets_in == 1
+
+
+def test_sessions_that_proved_themselves_and_left_make_room_at_once(network: Network) -> None:
+    strangers = connected_on_one_path(network, MAX_SESSIONS_PER_PATH)
+    strangers[3].check(arrival(("203.0.113.99", 999)), nominate=True)
+    newcomer = Caller(network)
+    newcomer.connect()
+    sessions = network.transceiver.router._by_path[AT.key]
+    assert newcomer.session in sessions
+    assert strangers[3].session not in sessions
+    assert network.drops(Drop.PATHS_FULL) == 0
+
+
+def test_a_proof_on_a_path_holds_for_twenty_seconds(network: Network) -> None:
+    strangers = connected_on_one_path(network, MAX_SESSIONS_PER_PATH)
+    network.now += 19.0 - MAX_SESSIONS_PER_PATH
+    for stranger in strangers:
+        stranger.check()
+    Caller(network).check()
+    assert network.drops(Drop.PATHS_FULL) == 1
+    network.now += PROOF_SECONDS - 19.0 + MAX_SESSIONS_PER_PATH
+    strangers[0].speak()
+    for stranger in strangers[2:]:
+        stranger.check()
+    newcomer = Caller(network)
+    newcomer.check()
+    sessions = network.transceiver.router._by_path[AT.key]
+    assert newcomer.session in sessions
+    assert strangers[0].session in sessions
+    assert strangers[1].session not in sessions
 
 
 def test_the_end_of_one_session_leaves_the_others_on_the_path(network: Network) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from rtcrelay.errors import ConfigError, ExitStatus
 from rtcrelay.keys import generate, load_key_file
+from rtcrelay.transceiver import service
 from rtcrelay.transceiver.access import read_token
 from rtcrelay.transceiver.service import check, run
 from rtcrelay.transceiver.transceiver import Transceiver
@@ -91,10 +92,18 @@ def test_check_says_what_would_run(tmp_path: Path) -> None:
         ({"auth_token_file": Path("/nowhere")}, "cannot read token file"),
         ({"tls_cert": Path("/nowhere"), "tls_key": Path("/nowhere")}, "cannot read TLS file"),
         ({"backend": "parrot"}, "no backend 'parrot'"),
+        ({"ingresses": ()}, "no address that clients can send to"),
         ({"http": ("::1", 8080)}, "does not fit into a session's URL"),
     ],
 )
-def test_check_finds_what_would_stop_the_start(tmp_path: Path, changes: dict[str, object], complaint: str) -> None:
+def test_check_finds_what_would_stop_the_start_before_anything_is_bound(
+    tmp_path: Path, changes: dict[str, object], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bind(path: object) -> None:
+        raise AssertionError("something is bound")
+
     keys_in_state(tmp_path, "active")
-    with pytest.raises(ConfigError, match=complaint):
-        check(settings(tmp_path, **changes))
+    monkeypatch.setattr(service, "AdminSocket", bind)  # the first of all
+    for start in (check, run):
+        with pytest.raises(ConfigError, match=complaint):
+            start(settings(tmp_path, **changes))
