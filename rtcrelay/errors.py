@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 
@@ -85,3 +86,18 @@ class BackendError(RtcrelayError):
     """The kernel, Redis or another service refused."""
 
     status = ExitStatus.OS
+
+
+def bind_error(where: str, flags: str, error: OSError) -> BackendError:
+    """What an operator is told when the address ``where`` cannot be bound. ``flags`` are ss(8)'s to find who has it:
+    ``ulpn`` for UDP, ``tlpn`` for TCP."""
+    reason = (error.strerror or str(error)).lower()
+    status, hint = ExitStatus.OS, None
+    if error.errno in (errno.EACCES, errno.EPERM):
+        status = ExitStatus.PERMISSION
+        hint = "ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+    elif error.errno == errno.EADDRINUSE:
+        hint = f"ss -{flags} sport = :{where.rpartition(':')[2]}"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        hint = "'ip address' lists the addresses of this machine"
+    return BackendError(f"cannot bind {where}: {reason}", hint=hint, status=status)

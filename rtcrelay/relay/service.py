@@ -6,7 +6,6 @@ import takes longer than all before it.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -18,7 +17,7 @@ from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import RelaySettings
 from rtcrelay.config.text import format_address
 from rtcrelay.daemon import sd_notify
-from rtcrelay.errors import BackendError, ConfigError, ExitStatus
+from rtcrelay.errors import ConfigError, ExitStatus, bind_error
 from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.relay.policy import load_policy, relay_config
@@ -89,7 +88,7 @@ def start(relay: Relay) -> None:
     try:
         warnings = relay.start()
     except OSError as error:
-        raise bind_error(error) from error
+        raise bind_error(str(error.filename), "ulpn", error) from error
     for warning in warnings:
         log.warning("%s", warning)
 
@@ -117,22 +116,6 @@ def succeed(relay: Relay, settings: RelaySettings, admin: AdminSocket) -> int:
     if workers < settings.workers:
         log.warning("%d workers run and not %d, since the other relay had no more", workers, settings.workers)
     return workers
-
-
-def bind_error(error: OSError) -> BackendError:
-    """What an operator is told when an address, ``error.filename``, cannot be bound."""
-    where = str(error.filename)
-    port = where.rpartition(":")[2]
-    reason = (error.strerror or str(error)).lower()
-    status, hint = ExitStatus.OS, None
-    if error.errno in (errno.EACCES, errno.EPERM):
-        status = ExitStatus.PERMISSION
-        hint = "ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
-    elif error.errno == errno.EADDRINUSE:
-        hint = f"ss -ulpn sport = :{port}"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        hint = "'ip address' lists the addresses of this machine"
-    return BackendError(f"cannot bind {where}: {reason}", hint=hint, status=status)
 
 
 def _announce(relay: Relay, settings: RelaySettings, key_file: KeyFile) -> None:

@@ -19,7 +19,7 @@ from rtcrelay.admin.http_limits import HttpLimits
 from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.config.text import format_address
-from rtcrelay.errors import ExitStatus
+from rtcrelay.errors import ExitStatus, bind_error
 from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.metrics.loop_lag import LoopLag
@@ -33,7 +33,7 @@ from rtcrelay.transceiver.counters import Count
 from rtcrelay.transceiver.forward import Forwarder
 from rtcrelay.transceiver.metrics import TransceiverMetrics
 from rtcrelay.transceiver.owner import require_addresses
-from rtcrelay.transceiver.shared_socket import SharedSocket, bind_error
+from rtcrelay.transceiver.shared_socket import SharedSocket
 from rtcrelay.transceiver.signaling_times import SignalingTimes
 from rtcrelay.transceiver.timer_driver import TimerDriver
 from rtcrelay.transceiver.tls import Tls
@@ -186,7 +186,7 @@ def _listen(address: Address) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise bind_error(address, "tlpn", error) from error
+        raise bind_error(format_address(address), "tlpn", error) from error
     return listener
 
 

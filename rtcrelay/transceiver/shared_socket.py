@@ -8,7 +8,6 @@ second). Work per turn is bounded, so that a flood does not starve timers and HT
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import logging
 import socket
@@ -17,7 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rtcrelay._dataplane import MAX_PAYLOAD, SPP_HEADER, unpack_spp
-from rtcrelay.errors import BackendError, ExitStatus
+from rtcrelay.config.text import format_address
+from rtcrelay.errors import bind_error
 from rtcrelay.transceiver.counters import Count, Counters, Drop
 from rtcrelay.transceiver.paths import Arrival, PathKey, Reply
 from rtcrelay.transceiver.read_pacing import PacedReader
@@ -73,7 +73,7 @@ class SharedSocket:
             sock.bind(address)
         except OSError as error:
             sock.close()
-            raise bind_error(address, "ulpn", error) from error
+            raise bind_error(format_address(address), "ulpn", error) from error
         _ask_for_buffers(sock)
         self._socket = sock
         self._reader = PacedReader(loop, sock.fileno(), self._drain, time.monotonic)
@@ -181,22 +181,6 @@ class SharedSocket:
         if now - self._logged_at >= _LOG_PAUSE_SECONDS:
             log.warning("cannot %s (%d times)", what, self._failures, exc_info=with_traceback)
             self._logged_at, self._failures = now, 0
-
-
-def bind_error(address: Address, flags: str, error: OSError) -> BackendError:
-    """What the operator reads when an address cannot be bound. ``flags`` are ss(8)'s to find who has it."""
-    ip, port = address
-    where = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-    reason = (error.strerror or str(error)).lower()
-    status, hint = ExitStatus.OS, None
-    if error.errno in (errno.EACCES, errno.EPERM):
-        status = ExitStatus.PERMISSION
-        hint = "ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
-    elif error.errno == errno.EADDRINUSE:
-        hint = f"ss -{flags} sport = :{port}"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        hint = "'ip address' lists the addresses of this machine"
-    return BackendError(f"cannot bind {where}: {reason}", hint=hint, status=status)
 
 
 def _ask_for_buffers(sock: socket.socket) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rtcrelay import config, keys
 from rtcrelay._dataplane import KeyRing, Policy
 from rtcrelay.config import text
-from rtcrelay.errors import ConfigError, ExitStatus
+from rtcrelay.errors import ConfigError, ExitStatus, bind_error
 from rtcrelay.relay import service
 
 
@@ -70,7 +70,7 @@ def test_a_check_refuses_the_demo_key_on_a_public_address(tmp_path: Path) -> Non
 def test_an_address_that_cannot_be_bound_is_told_with_what_to_do(
     number: int, status: ExitStatus, message: str, hint: str | None
 ) -> None:
-    error = service.bind_error(OSError(number, os.strerror(number), "0.0.0.0:3478"))
+    error = bind_error("0.0.0.0:3478", "ulpn", OSError(number, os.strerror(number)))
     assert (str(error), error.hint, error.status) == (message, hint, status)
 
 
