@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from rtcrelay.admin.http import start_http
 from rtcrelay.config.text import format_address
 from rtcrelay.errors import RtcrelayError
+from rtcrelay.http.server import start_http
 from rtcrelay.metrics.pages import MetricsSource, Pages
 from rtcrelay.metrics.process import ProcessMetrics
 from rtcrelay.relay.cache_metrics import CacheMetrics

@@ -19,14 +19,14 @@ from rtcrelay.config import TransceiverSettings
 from rtcrelay.config.text import format_duration
 from rtcrelay.daemon import END_SIGNALS, sd_notify, watchdog_seconds
 from rtcrelay.errors import ConfigError, RtcrelayError, StateError
+from rtcrelay.http.access import Access, read_token
 from rtcrelay.keys import KeyFile, load_key_file, refuse_demo_key, require_active_key
-from rtcrelay.transceiver.access import Access, read_token
 from rtcrelay.transceiver.counters import End
 from rtcrelay.transceiver.shared_socket import SharedSocket
 from rtcrelay.transceiver.transceiver import Transceiver
 
 if TYPE_CHECKING:
-    from rtcrelay.transceiver.tls import Tls
+    from rtcrelay.http.tls import Tls
 
 log = logging.getLogger("rtcrelay.transceiver")
 

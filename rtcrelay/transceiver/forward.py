@@ -16,12 +16,12 @@ import aiohttp
 from aiohttp import web
 
 from rtcrelay.config.text import format_address
+from rtcrelay.http.problems import Problem
 from rtcrelay.rtc.sdp import MAX_BYTES
 from rtcrelay.transceiver.owner import Owner, Owners
-from rtcrelay.transceiver.problems import Problem
 
 if TYPE_CHECKING:
-    from rtcrelay.transceiver.tls import Tls
+    from rtcrelay.http.tls import Tls
 
 log = logging.getLogger("rtcrelay.transceiver")
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from rtcrelay.transceiver.problems import Problem
+from rtcrelay.http.problems import Problem
 
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
 _HEADERS: Final = {

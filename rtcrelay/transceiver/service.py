@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 import uvloop
 
 import rtcrelay
-from rtcrelay.admin.http import start_http
-from rtcrelay.admin.http_limits import HttpLimits
 from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.config.text import format_address
 from rtcrelay.errors import ExitStatus, bind_error
+from rtcrelay.http.access import Access
+from rtcrelay.http.limits import HttpLimits
+from rtcrelay.http.server import start_http
+from rtcrelay.http.tls import Tls
 from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.metrics.loop_lag import LoopLag
 from rtcrelay.metrics.pages import Pages
 from rtcrelay.metrics.process import ProcessMetrics
-from rtcrelay.transceiver.access import Access
 from rtcrelay.transceiver.admin import make_admin_app
 from rtcrelay.transceiver.backends import find_backend
 from rtcrelay.transceiver.control import HANDLED_SIGNALS, Control, load_secrets
@@ -36,7 +37,6 @@ from rtcrelay.transceiver.owner import require_addresses
 from rtcrelay.transceiver.shared_socket import SharedSocket
 from rtcrelay.transceiver.signaling_times import SignalingTimes
 from rtcrelay.transceiver.timer_driver import TimerDriver
-from rtcrelay.transceiver.tls import Tls
 from rtcrelay.transceiver.transceiver import Transceiver
 from rtcrelay.transceiver.whip import make_app
 

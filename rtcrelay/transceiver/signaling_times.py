@@ -8,8 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
+from rtcrelay.http.problems import Handler
 from rtcrelay.metrics.families import Histogram
-from rtcrelay.transceiver.problems import Handler
 
 METHODS: Final = ("POST", "PATCH", "DELETE")
 """Those of signaling; the others are not measured."""

@@ -6,17 +6,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from aiohttp import web
 
+from rtcrelay.http.access import Access
+from rtcrelay.http.body import read_body, require_type
+from rtcrelay.http.problems import Problem, problems
 from rtcrelay.rtc.sdp import MAX_BYTES, SdpError
-from rtcrelay.transceiver.access import Access
 from rtcrelay.transceiver.counters import Count, End
 from rtcrelay.transceiver.forward import GONE, Forwarder
 from rtcrelay.transceiver.page import add_page
-from rtcrelay.transceiver.problems import Problem, problems
 from rtcrelay.transceiver.signaling_times import SignalingTimes
 from rtcrelay.transceiver.transceiver import OverloadedError, Transceiver
 from rtcrelay.transceiver.whip_patch import FRAGMENT_TYPE, answer_patch
@@ -24,8 +24,6 @@ from rtcrelay.transceiver.whip_patch import FRAGMENT_TYPE, answer_patch
 RETRY_AFTER_SECONDS: Final = 5
 """What an overloaded transceiver asks for. Chosen: calls end and nodes are added in minutes, not milliseconds."""
 _OFFER_TYPE: Final = "application/sdp"
-_BODY_SECONDS: Final = 10.0
-"""A body that takes longer is not waited for."""
 _ACCEPT_PATCH: Final = {"Accept-Patch": FRAGMENT_TYPE}
 
 
@@ -108,22 +106,8 @@ class _Signaling:
 
 async def _read_text(request: web.Request, content_type: str, headers: dict[str, str]) -> str:
     """A body of the right type and a bounded length. Raises Problem."""
-    if request.content_type != content_type:
-        raise Problem(415, f"the body is expected to be {content_type}", headers)
-    too_large = f"the body has more than {MAX_BYTES} bytes"
-    if request.content_length is not None and request.content_length > MAX_BYTES:
-        raise Problem(413, too_large)
-    body = b""
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise Problem(413, too_large)
-    except TimeoutError:
-        raise Problem(408, "the body took too long to come") from None
-    except (ConnectionError, web.RequestPayloadError):  # the client left, or its chunks are none
-        raise Problem(400, "the body did not come to its end") from None
+    require_type(request, content_type, headers)
+    body = await read_body(request, MAX_BYTES)
     try:
         return body.decode()
     except UnicodeDecodeError:

@@ -9,9 +9,9 @@ from typing import Final
 
 from aiohttp import web
 
+from rtcrelay.http.problems import Problem
 from rtcrelay.rtc.sdp import SdpError
 from rtcrelay.rtc.trickle import Fragment, read_fragment
-from rtcrelay.transceiver.problems import Problem
 from rtcrelay.transceiver.transceiver import Placed, Transceiver
 
 FRAGMENT_TYPE: Final = "application/trickle-ice-sdpfrag"

@@ -17,7 +17,7 @@ import pytest
 import rtcrelay
 
 PACKAGE = Path(rtcrelay.__file__).parent
-BASE = {"errors", "_dataplane", "config", "daemon", "keys", "admin", "metrics", "__init__"}
+BASE = {"errors", "_dataplane", "config", "daemon", "keys", "http", "admin", "metrics", "__init__"}
 MIDDLE = {"relay", "transceiver", "client", "signaling", "debug"}
 
 ALLOWED = {
@@ -26,7 +26,8 @@ ALLOWED = {
     "config": {"errors", "daemon", "__init__"},
     "daemon": {"errors", "__init__"},
     "keys": {"errors", "_dataplane", "config", "__init__"},
-    "admin": {"errors", "config", "daemon", "__init__"},
+    "http": {"errors", "config", "daemon", "__init__"},
+    "admin": {"errors", "config", "daemon", "http", "__init__"},
     "metrics": {"errors", "config", "daemon", "keys", "__init__"},
     "rtc": BASE,
     **{name: BASE | {"rtc"} for name in MIDDLE},

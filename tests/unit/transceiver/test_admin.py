@@ -12,11 +12,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.errors import ConfigError, StateError
+from rtcrelay.http.access import Access
 from rtcrelay.keys import generate, load_key_file, write_key_file
 from rtcrelay.metrics.pages import Pages
 from rtcrelay.metrics.process import ProcessMetrics
 from rtcrelay.rtc.dtls import DtlsEnd
-from rtcrelay.transceiver.access import Access
 from rtcrelay.transceiver.admin import make_admin_app
 from rtcrelay.transceiver.control import Control
 from rtcrelay.transceiver.counters import Count, Drop, End

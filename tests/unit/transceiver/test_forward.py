@@ -10,8 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from rtcrelay._dataplane import Route, mint_ufrag
+from rtcrelay.http.access import Access
 from rtcrelay.rtc.sdp import MAX_BYTES
-from rtcrelay.transceiver.access import Access
 from rtcrelay.transceiver.forward import Forwarder
 from rtcrelay.transceiver.whip import make_app
 

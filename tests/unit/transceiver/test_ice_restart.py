@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from rtcrelay.http.access import Access
 from rtcrelay.rtc.offer_answer import IceCredentials
 from rtcrelay.rtc.sdp import MAX_BYTES, SdpError, read_description
 from rtcrelay.rtc.trickle import MAX_CANDIDATES, read_fragment
-from rtcrelay.transceiver.access import Access
 from rtcrelay.transceiver.counters import Count, Drop, End
 from rtcrelay.transceiver.generations import KEEP_SECONDS, MAX_GENERATIONS
 from rtcrelay.transceiver.whip import make_app

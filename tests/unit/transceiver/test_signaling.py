@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from rtcrelay.admin.http import start_http
+from rtcrelay.http.access import Access
+from rtcrelay.http.server import start_http
 from rtcrelay.rtc.dtls import DtlsEnd
 from rtcrelay.rtc.offer_answer import IceCredentials, read_answer, write_offer
 from rtcrelay.rtc.sdp import MAX_BYTES
-from rtcrelay.transceiver.access import Access
 from rtcrelay.transceiver.counters import Count, End
 from rtcrelay.transceiver.whip import make_app
 

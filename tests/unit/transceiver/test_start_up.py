@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from rtcrelay.errors import ConfigError, ExitStatus
+from rtcrelay.http.access import read_token
 from rtcrelay.keys import generate, load_key_file
 from rtcrelay.transceiver import service
-from rtcrelay.transceiver.access import read_token
 from rtcrelay.transceiver.service import check, run
 from rtcrelay.transceiver.transceiver import Transceiver
 

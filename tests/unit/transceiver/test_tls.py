@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from rtcrelay.errors import ConfigError
-from rtcrelay.transceiver.tls import Tls
+from rtcrelay.http.tls import Tls
 
 NAMED = (x509.DNSName("*.example.org"), x509.IPAddress(ip_address("192.0.2.1")))
 

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from rtcrelay.admin.http import start_http
-from rtcrelay.admin.http_limits import HttpLimits, source_of
+from rtcrelay.http.limits import HttpLimits, source_of
+from rtcrelay.http.server import start_http
 
 HALF = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "
 WHOLE = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -16,9 +16,9 @@ from typing import Final
 from aiohttp import web
 
 from rtcrelay.errors import ConfigError
-from rtcrelay.transceiver.problems import Handler, Problem
+from rtcrelay.http.problems import Handler, Problem
 
-log = logging.getLogger("rtcrelay.transceiver")
+log = logging.getLogger("rtcrelay.http")
 
 _MIN_TOKEN_CHARACTERS: Final = 16
 """Chosen: a shorter token can be guessed."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from rtcrelay.admin.http_limits import Door, HttpLimits
+from rtcrelay.http.limits import Door, HttpLimits
 
 _KEEPALIVE_SECONDS: Final = 75.0
 """From a response until the head of the next request is complete. Longer than the 60 s after which nginx and others

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 
 from rtcrelay.errors import ConfigError
-from rtcrelay.transceiver.access import warn_if_others_can_read
+from rtcrelay.http.access import warn_if_others_can_read
 
 
 class Tls:

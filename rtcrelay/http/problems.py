@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-log = logging.getLogger("rtcrelay.transceiver")
+log = logging.getLogger("rtcrelay.http")
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
