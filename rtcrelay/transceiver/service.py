@@ -19,6 +19,8 @@ from rtcrelay.config import TransceiverSettings
 from rtcrelay.config.text import format_address
 from rtcrelay.errors import ExitStatus, bind_error
 from rtcrelay.http.access import Access
+from rtcrelay.http.courier import Courier
+from rtcrelay.http.forward import Forwarder
 from rtcrelay.http.limits import HttpLimits
 from rtcrelay.http.server import start_http
 from rtcrelay.http.tls import Tls
@@ -31,7 +33,6 @@ from rtcrelay.transceiver.admin import make_admin_app
 from rtcrelay.transceiver.backends import find_backend
 from rtcrelay.transceiver.control import HANDLED_SIGNALS, Control, load_secrets
 from rtcrelay.transceiver.counters import Count
-from rtcrelay.transceiver.forward import Forwarder
 from rtcrelay.transceiver.metrics import TransceiverMetrics
 from rtcrelay.transceiver.owner import require_addresses
 from rtcrelay.transceiver.shared_socket import SharedSocket
@@ -146,7 +147,8 @@ async def _start_signaling(
         return count
 
     passed_on = counting(Count.REQUESTS_PASSED_ON)
-    forwarder = await stack.enter_async_context(Forwarder(transceiver.owners, tls, passed_on))
+    courier = await stack.enter_async_context(Courier(lambda: (tls.client, tls.peer_name) if tls else None))
+    forwarder = Forwarder(transceiver.owners, courier, passed_on)
     context = tls.server if tls else None
     limits = HttpLimits(on_refused=counting(Count.CONNECTIONS_REFUSED), on_late=counting(Count.CONNECTIONS_LATE))
     app = make_app(transceiver, access, forwarder, times)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rtcrelay._dataplane import Route
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.errors import BackendError, ExitStatus
+from rtcrelay.http.owners import Owners
 from rtcrelay.keys import KeyFile, require_active_key
 from rtcrelay.rtc.dtls import DtlsIdentity
 from rtcrelay.rtc.offer_answer import AnswerParameters, IceCredentials, read_offer, write_answer
@@ -24,7 +25,7 @@ from rtcrelay.transceiver.counters import Count, Counters, End
 from rtcrelay.transceiver.frame_clock import FrameClock
 from rtcrelay.transceiver.link import Sender
 from rtcrelay.transceiver.minting import Mint, make_password
-from rtcrelay.transceiver.owner import Owners, own_address, require_addresses
+from rtcrelay.transceiver.owner import own_address, owner_rules, require_addresses
 from rtcrelay.transceiver.paths import PathKey, Reply
 from rtcrelay.transceiver.probes import ProbeResponder
 from rtcrelay.transceiver.router import Router
@@ -107,14 +108,14 @@ class Transceiver:
             route = Route("node", cluster, node=node)
         own = own_address(self.settings, http, media)
         self._mint = Mint(self.keys, route, own)
-        self.owners = Owners(self.settings, self.keys, own)
+        self.owners = Owners(owner_rules(self.settings, self.keys), own)
         self._probes = ProbeResponder(self, self.counters, self.keys, route)
         self.router = Router(self.counters, self._probes)
 
     def reload(self, settings: TransceiverSettings, keys: KeyFile) -> None:
         """Takes other keys and settings, which are checked, for what comes from now on; sockets and sessions stay."""
         self._mint.reload(keys)
-        self.owners.reload(settings, keys)
+        self.owners.reload(owner_rules(settings, keys))
         self._probes.reload(keys)
         self.settings, self.keys = settings, keys
         self.max_session_seconds = settings.max_session_seconds

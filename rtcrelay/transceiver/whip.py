@@ -12,10 +12,10 @@ from aiohttp import web
 
 from rtcrelay.http.access import Access
 from rtcrelay.http.body import read_body, require_type
+from rtcrelay.http.forward import GONE, Forwarder
 from rtcrelay.http.problems import Problem, problems
 from rtcrelay.rtc.sdp import MAX_BYTES, SdpError
 from rtcrelay.transceiver.counters import Count, End
-from rtcrelay.transceiver.forward import GONE, Forwarder
 from rtcrelay.transceiver.page import add_page
 from rtcrelay.transceiver.signaling_times import SignalingTimes
 from rtcrelay.transceiver.transceiver import OverloadedError, Transceiver

@@ -11,8 +11,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from rtcrelay._dataplane import Route, mint_ufrag
 from rtcrelay.http.access import Access
+from rtcrelay.http.courier import Courier
+from rtcrelay.http.forward import Forwarder
 from rtcrelay.rtc.sdp import MAX_BYTES
-from rtcrelay.transceiver.forward import Forwarder
 from rtcrelay.transceiver.whip import make_app
 
 from .network import Network
@@ -49,7 +50,8 @@ async def owner() -> AsyncIterator[PlayedOwner]:
 
 @pytest.fixture
 async def http(network: Network) -> AsyncIterator[Http]:
-    async with Forwarder(network.transceiver.owners, None) as forwarder:
+    async with Courier() as courier:
+        forwarder = Forwarder(network.transceiver.owners, courier)
         client: Http = TestClient(TestServer(make_app(network.transceiver, Access(TOKEN), forwarder)))
         await client.start_server()
         yield client

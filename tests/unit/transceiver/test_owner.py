@@ -9,7 +9,8 @@ import pytest
 from rtcrelay._dataplane import Route, mint_ufrag, open_ufrag
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.errors import ConfigError
-from rtcrelay.transceiver.owner import MAX_NODE_ID, Owner, Owners, own_address
+from rtcrelay.http.owners import MAX_NODE_ID, Owner, Owners
+from rtcrelay.transceiver.owner import own_address, owner_rules
 
 from .network import Caller, Network, key_file, settings
 
@@ -54,19 +55,19 @@ class Site:
         self.keys = key_file(directory)
         values: dict[str, object] = {"signaling_peers": ("10.0.0.0/8:8080-8090", "[fd00::/8]:8080"), **changes}
         self.settings: TransceiverSettings = settings(directory, **values)
-        self.owners = Owners(self.settings, self.keys, OWN)
+        self.owners = Owners(owner_rules(self.settings, self.keys), OWN)
 
     def find(self, ip: str, port: int = 8080, cluster: int = 7) -> Owner | None:
         return self.owners.find(mint_ufrag(self.keys.ring, Route("session", cluster, ip=ip, port=port)))
 
 
 def test_another_owner_of_the_cluster_is_found(tmp_path: Path) -> None:
-    assert Site(tmp_path).find("10.0.0.2") == Owner(("10.0.0.2", 8080), True)
+    assert Site(tmp_path).find("10.0.0.2") == Owner(("10.0.0.2", 8080), True, 7)
 
 
 @pytest.mark.parametrize(("ip", "port"), [("192.0.2.1", 8080), ("10.0.0.2", 22), ("10.0.0.2", 8091), ("127.0.0.1", 80)])
 def test_an_owner_outside_the_peers_networks_is_never_asked(tmp_path: Path, ip: str, port: int) -> None:
-    assert Site(tmp_path).find(ip, port) == Owner((ip, port), False)
+    assert Site(tmp_path).find(ip, port) == Owner((ip, port), False, 7)
 
 
 def test_we_are_no_other_owner(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_what_is_no_authentic_session_token_names_nobody(tmp_path: Path) -> None
 
 def test_a_node_id_is_looked_up_in_the_node_table(tmp_path: Path) -> None:
     site = Site(tmp_path, nodes={258: ("fd00::8", 7000), 259: ("2001:db8::1", 7000), 0: ("fd00::9", 7000)})
-    assert site.find("0.0.1.2") == Owner(("fd00::8", 8080), True)
-    assert site.find("0.0.1.3") == Owner(("2001:db8::1", 8080), False)
-    assert site.find("0.0.0.0") == Owner(("fd00::9", 8080), True)
+    assert site.find("0.0.1.2") == Owner(("fd00::8", 8080), True, 7)
+    assert site.find("0.0.1.3") == Owner(("2001:db8::1", 8080), False, 7)
+    assert site.find("0.0.0.0") == Owner(("fd00::9", 8080), True, 7)
     assert site.find("0.0.9.9") is None
