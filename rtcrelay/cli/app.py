@@ -21,7 +21,7 @@ import rtcrelay
 from rtcrelay.errors import ExitStatus, RtcrelayError, UsageError
 
 COMMANDS = {
-    "serve": ("rtcrelay.cli.serve", "Run a relay or a transceiver."),
+    "serve": ("rtcrelay.cli.serve", "Run a relay, a transceiver, or signaling in front of many."),
     "demo": ("rtcrelay.cli.demo", "Prove the whole path on this machine: a call through a relay, and its recovery."),
     "status": ("rtcrelay.cli.operate", "Show how the relays and transceivers of this machine fare."),
     "drain": ("rtcrelay.cli.operate", "Have load balancers send new calls elsewhere, before a restart."),
@@ -30,6 +30,7 @@ COMMANDS = {
     "stun": ("rtcrelay.cli.stun", "Read and write STUN messages."),
     "spp": ("rtcrelay.cli.spp", "Read the header between relays and transceivers."),
     "sdp": ("rtcrelay.cli.sdp", "Look for faults in session descriptions."),
+    "steer": ("rtcrelay.cli.steer", "Say where signaling would send a call, and why."),
     "explain": ("rtcrelay.cli.explain", "Say what a relay would do with packets, and why."),
     "keys": ("rtcrelay.cli.keys", "Make and show the keys of routing ufrags."),
     "completion": ("rtcrelay.cli.about", "Print the completion script of a shell."),

@@ -1,4 +1,4 @@
-"""``rtcrelay serve``: run a relay or a transceiver."""
+"""``rtcrelay serve``: run a relay, a transceiver, or signaling in front of many."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rtcrelay import config
 from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import Common, Flags, leaf
-from rtcrelay.config.options import RELAY, TRANSCEIVER
+from rtcrelay.config.options import RELAY, SIGNALING, TRANSCEIVER
 from rtcrelay.daemon import follow_parent, set_up_logging
 from rtcrelay.errors import ExitStatus
 
@@ -94,3 +94,37 @@ def transceiver(
     follow_parent(os.environ)
     set_up_logging(settings.log_format, verbosity=common.verbosity)
     return service.run(settings, lambda: config.transceiver_settings(flags, common.config))
+
+
+@leaf(
+    app,
+    "signaling",
+    settings=SIGNALING,
+    examples="""
+    rtcrelay serve signaling --sites sites.toml --key-file keys.toml
+    rtcrelay serve signaling --sites sites.toml --http 0.0.0.0:8090 --auth-token-file token \\
+        --trust-proxy 10.0.0.0/8 --signaling-peers 10.0.0.0/8:8080""",
+)
+def signaling(
+    common: Common,
+    flags: Flags,
+    check: Annotated[bool, _CHECK] = False,
+    print_config: Annotated[bool, _PRINT] = False,
+) -> ExitStatus:
+    """Run signaling in front of many clusters: each call goes to the nearest one that takes it.
+
+    It takes WHIP and realtime calls, and tells each client the ingresses near it. It keeps nothing of a call, so any
+    number of them may stand behind a load balancer. SIGHUP reads sites, keys, token and certificates again.
+    """
+    if print_config:
+        print(config.show("signaling", flags, common.config))
+        return ExitStatus.OK
+    settings = config.signaling_settings(flags, common.config)
+    from rtcrelay.signaling import service
+
+    if check:
+        print(service.check(settings))
+        return ExitStatus.OK
+    follow_parent(os.environ)
+    set_up_logging(settings.log_format, verbosity=common.verbosity)
+    return service.run(settings, lambda: config.signaling_settings(flags, common.config))

@@ -1,7 +1,14 @@
 """What a service was told to do, as frozen settings. Text is parsed in this package and nowhere else."""
 
-from rtcrelay.config.rules import find_admin_sockets, find_key_file, relay_settings, transceiver_settings
-from rtcrelay.config.settings import LogFormat, RelaySettings, TransceiverSettings
+from rtcrelay.config.rules import (
+    find_admin_sockets,
+    find_key_file,
+    find_sites,
+    relay_settings,
+    signaling_settings,
+    transceiver_settings,
+)
+from rtcrelay.config.settings import LogFormat, RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.show import show
 from rtcrelay.config.text import Address
 
@@ -9,10 +16,13 @@ __all__ = [
     "Address",
     "LogFormat",
     "RelaySettings",
+    "SignalingSettings",
     "TransceiverSettings",
     "find_admin_sockets",
     "find_key_file",
+    "find_sites",
     "relay_settings",
     "show",
+    "signaling_settings",
     "transceiver_settings",
 ]

@@ -297,7 +297,76 @@ TRANSCEIVER = (
 )
 """What `rtcrelay serve transceiver` can be told."""
 
-PROGRAMS: Mapping[str, tuple[Setting, ...]] = {"relay": RELAY, "transceiver": TRANSCEIVER}
+_ALIKE = {setting.name: setting for setting in TRANSCEIVER}
+SIGNALING = (
+    Setting("http", "ADDR", "TCP address where calls come in.", text.address(8090), "127.0.0.1:8090"),
+    Setting(
+        "sites",
+        "FILE",
+        "Ingresses and clusters with their places, and measured round trips between them (TOML).",
+        text.parse_path,
+    ),
+    Setting(
+        "told_ingresses",
+        "N",
+        "Ingresses that a client is told at most, the nearest first, 1 to 8. With more than one it goes on by itself"
+        " when the first one dies.",
+        text.whole_number(1, 8),
+        "2",
+    ),
+    KEY_FILE,
+    _ALIKE["auth_token_file"],
+    _ALIKE["tls_cert"],
+    _ALIKE["tls_key"],
+    Setting(
+        "transceiver_cert",
+        "FILE",
+        "Certificate of the transceivers' signaling, or of who signed it (PEM): they are spoken to by https. Without"
+        " it by plain HTTP.",
+        text.parse_path,
+    ),
+    Setting(
+        "signaling_peers",
+        "NETWORK",
+        "Where the transceivers' signaling is, as CIDR, CIDR:PORT or CIDR:FIRST-LAST: a request about a session is"
+        " passed on to there and nowhere else.",
+        text.parse_network_ports,
+        "127.0.0.0/8",
+        many=True,
+    ),
+    NODES,
+    Setting(
+        "trust_proxy",
+        "CIDR",
+        "Proxies in front whose word on the client's address and place counts (CF-Connecting-IP, CF-IPLatitude,"
+        " CF-IPLongitude, X-Forwarded-For).",
+        text.parse_network,
+        many=True,
+    ),
+    Setting(
+        "geo_database",
+        "FILE",
+        "MaxMind database of places by address (.mmdb), for clients whose place no proxy says. Needs rtcrelay[geo].",
+        text.parse_path,
+    ),
+    Setting(
+        "insecure_place_from_query",
+        "",
+        "Let clients say where they are by ?at=LAT,LON. For tests.",
+        text.parse_switch,
+        "false",
+        switch=True,
+    ),
+    REDIS,
+    REDIS_PASSWORD_FILE,
+    _admin("signaling.sock"),
+    METRICS,
+    _ALIKE["cors_origin"],
+    LOG_FORMAT,
+)
+"""What `rtcrelay serve signaling` can be told."""
+
+PROGRAMS: Mapping[str, tuple[Setting, ...]] = {"relay": RELAY, "transceiver": TRANSCEIVER, "signaling": SIGNALING}
 """The settings by TOML table."""
 SHARED: Mapping[str, Setting] = {s.name: s for settings in PROGRAMS.values() for s in settings if s.shared}
 """The settings above the tables."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from rtcrelay.config import text
 from rtcrelay.config.options import KEY_FILE, PROGRAMS
-from rtcrelay.config.settings import RelaySettings, TransceiverSettings
+from rtcrelay.config.settings import RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.sources import Value, load_files, resolve
 from rtcrelay.config.text import Address
 from rtcrelay.daemon import runtime_directories, runtime_directory
@@ -60,20 +60,12 @@ def transceiver_settings(
     found = resolve_all("transceiver", flags, config, environ)
     _check_networks(found, "relays")
     http, media = found["http"], found["media"]
-    if found["auth_token_file"].parsed is None and not text.is_loopback(http.parsed[0]):
-        raise ConfigError(
-            f"{http.origin}: {http.words[0]!r} is not a loopback address, so signaling needs a token",
-            hint="--auth-token-file FILE",
-        )
+    _check_signaling(found)
     if ":" in media.parsed[0] and found["node_id"].parsed is None:
         raise ConfigError(
             f"{media.origin}: {media.words[0]!r} is IPv6, which does not fit into a ufrag",
             hint="give this transceiver a --node-id, and the relays its address in --nodes ID=ADDR",
         )
-    cert, key = found["tls_cert"], found["tls_key"]
-    if (cert.parsed is None) != (key.parsed is None):
-        given, missing = (cert, "--tls-key") if key.parsed is None else (key, "--tls-cert")
-        raise ConfigError(f"{given.origin} is given without {missing}, expected both or neither")
     return TransceiverSettings(
         http=http.parsed,
         media=media.parsed,
@@ -84,8 +76,8 @@ def transceiver_settings(
         node_id=found["node_id"].parsed,
         cluster=found["cluster"].parsed,
         auth_token_file=found["auth_token_file"].parsed,
-        tls_cert=cert.parsed,
-        tls_key=key.parsed,
+        tls_cert=found["tls_cert"].parsed,
+        tls_key=found["tls_key"].parsed,
         signaling_address=found["signaling_address"].parsed,
         signaling_peers=found["signaling_peers"].parsed,
         nodes=_nodes(found["nodes"]),
@@ -102,11 +94,47 @@ def transceiver_settings(
     )
 
 
+def signaling_settings(
+    flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> SignalingSettings:
+    """The signaling front's settings from options, environment and files. Raises ConfigError with one sentence."""
+    environ = os.environ if environ is None else environ
+    found = resolve_all("signaling", flags, config, environ)
+    _check_signaling(found)
+    return SignalingSettings(
+        http=found["http"].parsed,
+        sites=_sites(found["sites"]),
+        key_file=_key_file(found["key_file"]),
+        told_ingresses=found["told_ingresses"].parsed,
+        auth_token_file=found["auth_token_file"].parsed,
+        tls_cert=found["tls_cert"].parsed,
+        tls_key=found["tls_key"].parsed,
+        transceiver_cert=found["transceiver_cert"].parsed,
+        signaling_peers=found["signaling_peers"].parsed,
+        nodes=_nodes(found["nodes"]),
+        trust_proxy=found["trust_proxy"].parsed,
+        geo_database=found["geo_database"].parsed,
+        insecure_place_from_query=found["insecure_place_from_query"].parsed,
+        redis=_redis(found["redis"], found["redis_password_file"]),
+        redis_password_file=found["redis_password_file"].parsed,
+        admin_socket=found["admin"].parsed,
+        metrics=found["metrics"].parsed,
+        cors_origins=found["cors_origin"].parsed,
+        log_format=found["log_format"].parsed,
+    )
+
+
 def find_key_file(flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
     """The key file that a service with these options would read. Raises ConfigError if none is named."""
     environ = os.environ if environ is None else environ
     value = resolve(None, KEY_FILE, flags, load_files(config, environ), environ)
     return _key_file(_credential(value, environ))
+
+
+def find_sites(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
+    """The sites file that ``serve signaling`` would read. Raises ConfigError if none is named."""
+    found = resolve_all("signaling", {}, config, os.environ if environ is None else environ)["sites"]
+    return _sites(found)
 
 
 def find_admin_sockets(
@@ -135,7 +163,7 @@ def resolve_all(program: str, flags: Flags, config: Path | None, environ: Mappin
     files = load_files(config, environ)
     found = {setting.name: resolve(program, setting, flags, files, environ) for setting in PROGRAMS[program]}
     found["key_file"] = _credential(found["key_file"], environ)
-    socket = "relay.sock"
+    socket = f"{program}.sock"
     if program == "transceiver":
         found["node"] = _or(found["node"], os.uname().nodename)
         socket = f"transceiver-{found['node'].parsed}.sock"
@@ -166,6 +194,18 @@ def _check_networks(found: Mapping[str, Value], *names: str) -> None:
                     " ranges, and SPP is neither encrypted nor authenticated",
                     hint="use the addresses inside a WireGuard or IPsec tunnel, or --spp-insecure-public",
                 )
+
+
+def _check_signaling(found: Mapping[str, Value]) -> None:
+    http, cert, key = found["http"], found["tls_cert"], found["tls_key"]
+    if found["auth_token_file"].parsed is None and not text.is_loopback(http.parsed[0]):
+        raise ConfigError(
+            f"{http.origin}: {http.words[0]!r} is not a loopback address, so signaling needs a token",
+            hint="--auth-token-file FILE",
+        )
+    if (cert.parsed is None) != (key.parsed is None):
+        given, missing = (cert, "--tls-key") if key.parsed is None else (key, "--tls-cert")
+        raise ConfigError(f"{given.origin} is given without {missing}, expected both or neither")
 
 
 def _pair(public: Value, internal: Value) -> tuple[tuple[Address, Address], ...]:
@@ -224,6 +264,12 @@ def _nodes(value: Value) -> Mapping[int, Address]:
         if nodes.setdefault(node, where) != where:
             raise ConfigError(f"{value.origin}: node {node} is given twice")
     return nodes
+
+
+def _sites(value: Value) -> Path:
+    if isinstance(value.parsed, Path):
+        return value.parsed
+    raise ConfigError("no sites file is configured", hint="name the file of ingresses and clusters: --sites FILE")
 
 
 def _key_file(value: Value) -> Path:

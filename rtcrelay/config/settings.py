@@ -120,3 +120,52 @@ class TransceiverSettings:
         sockets = [self.http, self.media, *self.ingresses, *(self.nodes or {}).values()]
         sockets += [address for address in (self.direct, self.signaling_address) if address]
         return (*(ip for ip, _ in sockets), *self.relays, *self.signaling_peers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalingSettings:
+    """What `rtcrelay serve signaling` runs with."""
+
+    http: Address
+    """TCP address where calls come in."""
+    sites: Path
+    """The file of ingresses and clusters."""
+    key_file: Path
+    """The key ring, which opens sessions' names."""
+    told_ingresses: int = 2
+    """Ingresses that a client is told at most."""
+    auth_token_file: Path | None = None
+    """File with the Bearer token; None only if ``http`` is a loopback address."""
+    tls_cert: Path | None = None
+    """Certificate chain (PEM); None: plain HTTP."""
+    tls_key: Path | None = None
+    """Its private key; there if and only if ``tls_cert`` is."""
+    transceiver_cert: Path | None = None
+    """Certificate of the transceivers' signaling; None: they speak plain HTTP."""
+    signaling_peers: tuple[str, ...] = ("127.0.0.0/8",)
+    """Networks with or without ports to which requests about sessions may be passed on."""
+    nodes: Mapping[int, Address] | None = None
+    """Node ids and their addresses."""
+    trust_proxy: tuple[str, ...] = ()
+    """Networks of proxies whose word on the client counts."""
+    geo_database: Path | None = None
+    """MaxMind database of places."""
+    insecure_place_from_query: bool = False
+    """Whether clients may say where they are."""
+    redis: str | None = field(default=None, repr=False)
+    """URL of where transceivers' heartbeats are, perhaps with a password; None: no heartbeats."""
+    redis_password_file: Path | None = None
+    """File with its password."""
+    admin_socket: Path | None = None
+    """Unix socket of the admin interface."""
+    metrics: Address | None = None
+    """TCP address of metrics and health."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins that may use signaling."""
+    log_format: LogFormat = "auto"
+    """How log lines look."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every IP address and network that signaling listens on or sends to."""
+        return (self.http[0], *self.signaling_peers)

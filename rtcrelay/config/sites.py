@@ -88,6 +88,8 @@ class ClusterSite:
     region: str = ""
     transceivers: tuple[text.Address, ...] = ()
     """Signaling addresses of its transceivers; empty: they are found by their heartbeats."""
+    cordoned: bool = False
+    """Whether it gets no new calls; those it has go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +191,13 @@ class _Entry:
             raise _unknown(self.origin, key, self._known)
 
     def _parse(self, key: str, value: object, parse: Callable[[str], T]) -> T:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if not isinstance(value, str | int | float):
             raise ConfigError(f"{self.origin}.{key} is a {type(value).__name__}, expected a string or a number")
+        word = str(value).lower() if isinstance(value, bool) else str(value)
         try:
-            return parse(str(value))
+            return parse(word)
         except ValueError as error:
-            raise ConfigError(f"{self.origin}.{key}: {str(value)!r} {error}") from None
+            raise ConfigError(f"{self.origin}.{key}: {word!r} {error}") from None
 
 
 def _ingress(entry: _Entry) -> Ingress:
@@ -211,8 +214,9 @@ def _cluster(entry: _Entry) -> ClusterSite:
     name = entry.take("name", text.parse_name, f"cluster-{cluster}")
     place, region = _where(entry)
     transceivers = entry.take_many("transceivers", text.address(8080, concrete=True))
+    cordoned = entry.take("cordoned", text.parse_switch, False)
     entry.end()
-    return ClusterSite(cluster, name, place, region, transceivers)
+    return ClusterSite(cluster, name, place, region, transceivers, cordoned)
 
 
 def _where(entry: _Entry) -> tuple[Place, str]:

@@ -1,19 +1,46 @@
-"""Serving HTTP on a socket that is bound already: signaling, the admin interface, metrics."""
+"""Serving HTTP: signaling, the admin interface, metrics."""
 
 from __future__ import annotations
 
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from rtcrelay.config.text import format_address
+from rtcrelay.errors import bind_error
 from rtcrelay.http.limits import Door, HttpLimits
+
+if TYPE_CHECKING:
+    from rtcrelay._dataplane import Address
 
 _KEEPALIVE_SECONDS: Final = 75.0
 """From a response until the head of the next request is complete. Longer than the 60 s after which nginx and others
 close a connection to us themselves: closing first would fail the request they may be sending."""
+
+
+def listen(address: Address) -> socket.socket:
+    """A listening TCP socket. Raises BackendError if the address cannot be had."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise bind_error(format_address(address), "tlpn", error) from error
+    return listener
+
+
+def bound(listener: socket.socket) -> Address:
+    """Where it listens."""
+    ip, port = listener.getsockname()[:2]
+    return str(ip), int(port)
 
 
 async def start_http(

@@ -25,11 +25,11 @@ class Tls:
         # Called for each ClientHello, with or without a name in it: swapping contexts is the only way to replace a
         # certificate and its key at once, and only if they fit together.
         self.server.sni_callback = lambda connection, _name, _context: self._choose(connection)
-        self.client, self.peer_name = _client(cert)
+        self.client, self.peer_name = trust(cert)
 
     def reload(self, cert: Path, key: Path) -> None:
         """Takes other files, or other content. Raises ConfigError; then everything stays as it was."""
-        current, client = _load(cert, key), _client(cert)
+        current, client = _load(cert, key), trust(cert)
         self._current, (self.client, self.peer_name) = current, client
 
     def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject) -> None:
@@ -58,7 +58,7 @@ def _load(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def _client(cert: Path) -> tuple[ssl.SSLContext, str]:
+def trust(cert: Path) -> tuple[ssl.SSLContext, str]:
     """(context, expected name) towards other transceivers: they hold a certificate for the same public name.
 
     Ours is a trust anchor besides the system's, so that one self-signed certificate for the whole site works.

@@ -43,6 +43,10 @@ class Locator:
         """``trusted``: networks of proxies in front; ``query``: whether clients may say where they are (tests)."""
         self._trusted, self._lookup, self._query = trusted, lookup, query
 
+    def reload_from(self, other: Locator) -> None:
+        """Takes another one's rules."""
+        self._trusted, self._lookup, self._query = other._trusted, other._lookup, other._query
+
     def locate(self, peer: str, headers: Mapping[str, str], at: str | None = None) -> Whereabouts:
         """The client of a request from ``peer`` (an IP address). ``headers`` find names in any case; ``at`` is what
         the query says. Nothing in them raises."""

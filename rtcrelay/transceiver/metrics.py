@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from rtcrelay.http.times import SignalingTimes
 from rtcrelay.metrics.families import Metric, counter, counters, gauge, gauges, histogram, histograms
 from rtcrelay.transceiver.counters import Count, Drop, End
 from rtcrelay.transceiver.report import STATES, state_of
-from rtcrelay.transceiver.signaling_times import SignalingTimes
 from rtcrelay.transceiver.transceiver import Transceiver
 
 _DIRECTIONS: Final = ("in", "out")

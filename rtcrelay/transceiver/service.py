@@ -17,12 +17,13 @@ import rtcrelay
 from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.config.text import format_address
-from rtcrelay.errors import ExitStatus, bind_error
+from rtcrelay.errors import ExitStatus
 from rtcrelay.http.access import Access
 from rtcrelay.http.courier import Courier
 from rtcrelay.http.forward import Forwarder
 from rtcrelay.http.limits import HttpLimits
-from rtcrelay.http.server import start_http
+from rtcrelay.http.server import bound, listen, start_http
+from rtcrelay.http.times import SignalingTimes
 from rtcrelay.http.tls import Tls
 from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.metrics.listener import MetricsListener
@@ -36,7 +37,6 @@ from rtcrelay.transceiver.counters import Count
 from rtcrelay.transceiver.metrics import TransceiverMetrics
 from rtcrelay.transceiver.owner import require_addresses
 from rtcrelay.transceiver.shared_socket import SharedSocket
-from rtcrelay.transceiver.signaling_times import SignalingTimes
 from rtcrelay.transceiver.timer_driver import TimerDriver
 from rtcrelay.transceiver.transceiver import Transceiver
 from rtcrelay.transceiver.whip import make_app
@@ -89,8 +89,8 @@ async def serve(settings: TransceiverSettings, reread: Callable[[], TransceiverS
     async with AsyncExitStack() as stack:
         admin_socket = stack.enter_context(AdminSocket(settings.admin_socket))
         metrics_socket = stack.enter_context(MetricsListener(settings.metrics))
-        http_socket = stack.enter_context(_listen(settings.http))
-        control.shared = _open_media(transceiver, _bound(http_socket), stack)
+        http_socket = stack.enter_context(listen(settings.http))
+        control.shared = _open_media(transceiver, bound(http_socket), stack)
         stack.enter_context(TimerDriver(transceiver, asyncio.get_running_loop()))
         times = SignalingTimes()
         await _start_signaling(transceiver, access, tls, times, http_socket, stack)
@@ -153,7 +153,7 @@ async def _start_signaling(
     limits = HttpLimits(on_refused=counting(Count.CONNECTIONS_REFUSED), on_late=counting(Count.CONNECTIONS_LATE))
     app = make_app(transceiver, access, forwarder, times)
     stack.push_async_callback(await start_http(app, listener, context, limits))
-    log.info("signaling on %s://%s", "https" if tls else "http", format_address(_bound(listener)))
+    log.info("signaling on %s://%s", "https" if tls else "http", format_address(bound(listener)))
 
 
 async def _start_admin(
@@ -174,24 +174,4 @@ async def _start_admin(
         stack.push_async_callback(await start_http(make_admin_app(control, pages), admin_socket))
     if metrics_socket is not None:
         stack.push_async_callback(await start_http(pages.application(), metrics_socket))
-        log.info("metrics and health on %s", format_address(_bound(metrics_socket)))
-
-
-def _listen(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise bind_error(format_address(address), "tlpn", error) from error
-    return listener
-
-
-def _bound(listener: socket.socket) -> Address:
-    ip, port = listener.getsockname()[:2]
-    return str(ip), int(port)
+        log.info("metrics and health on %s", format_address(bound(metrics_socket)))

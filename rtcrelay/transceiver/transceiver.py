@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,8 @@ class Placed:
     """The second half of the URL's last part."""
     etag: str
     """As in `Accepted`, of the latest ICE session."""
+    ingresses: tuple[Address, ...] = ()
+    """Those that its client is told; empty: all."""
 
 
 class Transceiver:
@@ -122,8 +124,11 @@ class Transceiver:
 
     # -- signaling
 
-    def create_session(self, offer_text: str) -> Accepted:
-        """A new session for an offer. Raises SdpError if it cannot be accepted, OverloadedError if there is no room."""
+    def create_session(self, offer_text: str, ingresses: Sequence[Address] = ()) -> Accepted:
+        """A new session for an offer. Raises SdpError if it cannot be accepted, OverloadedError if there is no room.
+
+        ``ingresses``: those that the client is told, best first, as far as they are ours; empty: all of ours.
+        """
         if self.is_draining:
             raise OverloadedError("this transceiver drains and takes no more calls")
         if len(self._entries) >= self.settings.max_sessions:
@@ -132,13 +137,14 @@ class Transceiver:
         ice = self._credentials()
         session = Session(self, ice, offer, self.now())
         resource = self._mint.resource(self._entries.__contains__)
-        placed = self._entries[resource] = Placed(session, secrets.token_urlsafe(16), _make_etag())
+        told = tuple(address for address in ingresses if address in self.settings.ingresses)
+        placed = self._entries[resource] = Placed(session, secrets.token_urlsafe(16), _make_etag(), told)
         self._resources[session] = resource
         self.router.add(session)
         self.counters.counts[Count.SESSIONS_CREATED] += 1
         self.rearm(session)
         fingerprint = self.identity.certificate.fingerprint
-        parameters = AnswerParameters(ice, fingerprint, self._candidates(), session.ssrc, session.wants_dtx)
+        parameters = AnswerParameters(ice, fingerprint, self._candidates(told), session.ssrc, session.wants_dtx)
         log.info("session %s created, ufrag %s", session.id, ice.ufrag)
         return Accepted(write_answer(offer, parameters), f"{resource}.{placed.secret}", placed.etag)
 
@@ -154,7 +160,7 @@ class Transceiver:
         placed.etag = _make_etag()
         self.counters.counts[Count.ICE_RESTARTS] += 1
         log.info("session %s restarts ICE, ufrag %s", session.id, ice.ufrag)
-        return write_fragment(session.offer, ice, self._candidates())
+        return write_fragment(session.offer, ice, self._candidates(placed.ingresses))
 
     def find(self, resource: str) -> Placed | None:
         """The session of a URL's last part; None if there is none or the secret is wrong (constant time)."""
@@ -211,9 +217,9 @@ class Transceiver:
 
     # -- inside
 
-    def _candidates(self) -> list[Address]:
+    def _candidates(self, ingresses: Sequence[Address]) -> list[Address]:
         """What clients are told to send to, best first."""
-        return [*self.settings.ingresses, *([self._direct_address] if self._direct_address else [])]
+        return [*(ingresses or self.settings.ingresses), *([self._direct_address] if self._direct_address else [])]
 
     def _credentials(self) -> IceCredentials:
         return IceCredentials(self._mint.ufrag(self.router.knows_ufrag), make_password())

@@ -13,11 +13,12 @@ from aiohttp import web
 from rtcrelay.http.access import Access
 from rtcrelay.http.body import read_body, require_type
 from rtcrelay.http.forward import GONE, Forwarder
+from rtcrelay.http.ingresses import INGRESS_HEADER, read_ingresses
 from rtcrelay.http.problems import Problem, problems
+from rtcrelay.http.times import SignalingTimes
 from rtcrelay.rtc.sdp import MAX_BYTES, SdpError
 from rtcrelay.transceiver.counters import Count, End
 from rtcrelay.transceiver.page import add_page
-from rtcrelay.transceiver.signaling_times import SignalingTimes
 from rtcrelay.transceiver.transceiver import OverloadedError, Transceiver
 from rtcrelay.transceiver.whip_patch import FRAGMENT_TYPE, answer_patch
 
@@ -53,7 +54,7 @@ class _Signaling:
         counts = self._transceiver.counters.counts
         try:
             offer = await _read_text(request, _OFFER_TYPE, {"Accept-Post": _OFFER_TYPE})
-            accepted = self._transceiver.create_session(offer)
+            accepted = self._transceiver.create_session(offer, read_ingresses(request.headers.get(INGRESS_HEADER, "")))
         except (SdpError, OverloadedError, Problem) as error:
             counts[Count.OFFERS_REFUSED] += 1
             if isinstance(error, OverloadedError):

@@ -54,7 +54,7 @@ def test_a_file_of_sites_is_read(tmp_path: Path) -> None:
         ("longitude = 8.68", "longtude = 8.68", r"ingresses\[0\] has no longitude", None),
         ("weight = 3", "wieght = 3", r"ingresses\[0\]: unknown key wieght", "did you mean weight?"),
         ("weight = 3", "weight = -3", r"ingresses\[0\].weight: '-3' is not a whole number from 0 to 1000", None),
-        ("weight = 3", "weight = true", r"ingresses\[0\].weight is a bool, expected a string or a number", None),
+        ("weight = 3", "weight = true", r"ingresses\[0\].weight: 'true' is not a whole number from 0 to 1000", None),
         ("latitude = 50.11", "latitude = 95", r"ingresses\[0\].latitude: '95' is out of range, .* -90 to 90", None),
         ("latitude = 50.11", "latitude = nan", r"ingresses\[0\].latitude: 'nan' is not a number", None),
         ("ms = 240.5", "ms = inf", r"round_trips\[0\].ms: 'inf' is not a number", None),
@@ -63,6 +63,7 @@ def test_a_file_of_sites_is_read(tmp_path: Path) -> None:
         ('"203.0.113.10"', '"0.0.0.0"', r"ingresses\[0\].address: '0.0.0.0' is a wildcard", None),
         ("id = 7", "id = 70000", r"clusters\[0\].id: '70000' is not a whole number from 0 to 65535", None),
         ('["10.0.3.7:8080", "[fd00::7]:8081"]', '"10.0.3.7"', r"clusters\[0\].transceivers must be a list", None),
+        ("id = 7", "id = [7]", r"clusters\[0\].id is a list, expected a string or a number", None),
         ("id = 7", "id = = 7", "is not valid TOML", None),
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.errors import ConfigError, StateError
 from rtcrelay.http.access import Access
+from rtcrelay.http.times import SignalingTimes
 from rtcrelay.keys import generate, load_key_file, write_key_file
 from rtcrelay.metrics.pages import Pages
 from rtcrelay.metrics.process import ProcessMetrics
@@ -21,7 +22,6 @@ from rtcrelay.transceiver.admin import make_admin_app
 from rtcrelay.transceiver.control import Control
 from rtcrelay.transceiver.counters import Count, Drop, End
 from rtcrelay.transceiver.metrics import TransceiverMetrics
-from rtcrelay.transceiver.signaling_times import SignalingTimes
 
 from .network import Caller, Network
 

@@ -1,0 +1,202 @@
+"""How is a running front steered? Reload, drain, the end: what signals and the admin interface ask for.
+
+SIGHUP reads settings, sites and secrets again. The first SIGTERM or SIGINT ends; requests under way get a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import ipaddress
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import rtcrelay
+from rtcrelay.config import SignalingSettings
+from rtcrelay.config.sites import Sites, load_sites
+from rtcrelay.daemon import END_SIGNALS, sd_notify, watchdog_seconds
+from rtcrelay.errors import RtcrelayError
+from rtcrelay.http.access import Access, read_token
+from rtcrelay.http.courier import TlsPeer
+from rtcrelay.http.owners import OwnerRules, Owners
+from rtcrelay.http.tls import Tls, trust
+from rtcrelay.keys import KeyFile, load_key_file, refuse_demo_key
+from rtcrelay.signaling.counters import Count, Counters
+from rtcrelay.signaling.directory import Directory
+from rtcrelay.signaling.geo import open_database
+from rtcrelay.signaling.locate import Locator, Lookup
+
+if TYPE_CHECKING:
+    from rtcrelay.signaling.steer import World
+
+log = logging.getLogger("rtcrelay.signaling")
+
+HANDLED_SIGNALS: Final = (*END_SIGNALS, signal.SIGHUP)
+RELOADABLE: Final = frozenset(
+    {
+        *("sites", "key_file", "told_ingresses", "auth_token_file", "tls_cert", "tls_key", "transceiver_cert"),
+        *("signaling_peers", "nodes", "trust_proxy", "geo_database", "insecure_place_from_query", "cors_origins"),
+    }
+)
+"""Settings that a running front takes up; the others wait for the next start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the settings' files hold."""
+
+    sites: Sites
+    keys: KeyFile
+    token: str | None
+    peer: TlsPeer | None
+    lookup: Lookup | None
+
+
+def load(settings: SignalingSettings) -> Loaded:
+    """Reads every file that the settings name. Raises ConfigError if one cannot be used."""
+    sites = load_sites(settings.sites)
+    keys = load_key_file(settings.key_file)
+    refuse_demo_key(keys, settings.addresses)
+    token = read_token(settings.auth_token_file)
+    peer = None if settings.transceiver_cert is None else trust(settings.transceiver_cert)
+    return Loaded(sites, keys, token, peer, open_database(settings.geo_database) if settings.geo_database else None)
+
+
+class Control:
+    """One running front, and what its parts share."""
+
+    def __init__(
+        self, settings: SignalingSettings, loaded: Loaded, tls: Tls | None, reread: Callable[[], SignalingSettings]
+    ) -> None:
+        """``reread`` gives the settings anew; it raises ConfigError."""
+        self.settings, self.loaded = settings, loaded
+        self.access = Access(loaded.token, settings.cors_origins)
+        self.directory = Directory(loaded.sites)
+        self.counters = Counters()
+        self.locator = _locator(settings, loaded)
+        self.owners = Owners(_owner_rules(settings, loaded), None)
+        self.is_draining = False
+        self._tls, self._reread = tls, reread
+        self._started_at = time.monotonic()
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    async def serve(self) -> None:
+        """Handles signals until the end."""
+        for number in END_SIGNALS:
+            self._loop.add_signal_handler(number, self._end)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+        self._pat_watchdog()
+        try:
+            sd_notify("READY=1\nSTATUS=placing calls")
+            await self._ended.wait()
+        finally:
+            if self._watchdog is not None:
+                self._watchdog.cancel()
+            for number in HANDLED_SIGNALS:
+                self._loop.remove_signal_handler(number)
+
+    def world(self) -> World:
+        """What the rule looks at now."""
+        return self.directory.world(time.monotonic())
+
+    def drain(self, draining: bool) -> dict[str, object]:
+        """Is no longer ready, or is again, for the load balancer in front; calls are placed all the same."""
+        self.is_draining = draining
+        sd_notify(f"STATUS={'draining' if draining else 'placing calls'}")
+        return {"kind": "drain", "v": 1, "draining": draining}
+
+    def reload(self) -> None:
+        """Takes settings and files as they are now. Raises ConfigError; then everything stays as it was."""
+        new = self._reread()
+        taken = dataclasses.replace(self.settings, **{name: getattr(new, name) for name in RELOADABLE})
+        loaded = load(taken)
+        if self._tls is not None and taken.tls_cert is not None and taken.tls_key is not None:
+            self._tls.reload(taken.tls_cert, taken.tls_key)
+        self.settings, self.loaded = taken, loaded
+        self.access.reload(loaded.token, taken.cors_origins)
+        self.directory.reload(loaded.sites)
+        self.locator.reload_from(_locator(taken, loaded))
+        self.owners.reload(_owner_rules(taken, loaded))
+        for field in dataclasses.fields(new):
+            if getattr(new, field.name) != getattr(taken, field.name):
+                log.warning("%s has changed, which takes effect at the next start", field.name)
+        if (self._tls is None) != (taken.tls_cert is None):
+            log.warning("TLS is turned on or off only at the next start")
+        sites = loaded.sites
+        log.info("reloaded: %d ingresses, %d clusters", len(sites.ingresses), len(sites.clusters))
+
+    def describe(self) -> dict[str, object]:
+        """``/v1/stats``: the process, and its counts since it started."""
+        world = self.world()
+        return {
+            "kind": "stats",
+            "v": 1,
+            "role": "signaling",
+            "node": os.uname().nodename,
+            "version": rtcrelay.__version__,
+            "cluster": None,
+            "keys": [{"id": k.id, "state": k.state, "fingerprint": k.fingerprint} for k in self.loaded.keys.keys],
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self._started_at, 3),
+            "is_draining": self.is_draining,
+            "gauges": {
+                "ingresses": len(world.sites.ingresses),
+                "ingresses_unhealthy": len(world.unhealthy),
+                "clusters": len(world.sites.clusters),
+                "transceivers": sum(map(len, world.transceivers.values())),
+            },
+            "counters": {count.name.lower(): self.counters.counts[count] for count in Count},
+            "placed": [
+                {"cluster": cluster, "place": source, "calls": calls}
+                for (cluster, source), calls in sorted(self.counters.placed.items())
+            ],
+            "drops": {},
+        }
+
+    # -- Condition
+
+    def unhealthy(self) -> str | None:
+        """See `rtcrelay.metrics.pages.Condition`. A loop that does not turn does not answer at all."""
+        return None
+
+    def unready(self) -> str | None:
+        """Why a load balancer should send no calls here, or None."""
+        return "draining" if self.is_draining else None
+
+    # -- inside
+
+    def _end(self) -> None:
+        self.is_draining = True
+        sd_notify("STOPPING=1")
+        self._ended.set()
+
+    def _on_hangup(self) -> None:
+        sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            self.reload()
+        except RtcrelayError as error:
+            log.error("not reloaded, everything stays as it was: %s", error)
+        sd_notify("READY=1")
+
+    def _pat_watchdog(self) -> None:
+        limit = watchdog_seconds(os.environ)
+        if limit is not None:
+            sd_notify("WATCHDOG=1")
+            self._watchdog = self._loop.call_later(limit / 2, self._pat_watchdog)
+
+
+def _locator(settings: SignalingSettings, loaded: Loaded) -> Locator:
+    trusted = [ipaddress.ip_network(network) for network in settings.trust_proxy]
+    return Locator(trusted, loaded.lookup, settings.insecure_place_from_query)
+
+
+def _owner_rules(settings: SignalingSettings, loaded: Loaded) -> OwnerRules:
+    return OwnerRules(loaded.keys.ring, settings.signaling_peers, None, settings.nodes or {})
