@@ -26,7 +26,7 @@ ALLOWED = {
     "config": {"errors", "daemon", "__init__"},
     "daemon": {"errors", "__init__"},
     "keys": {"errors", "_dataplane", "config", "__init__"},
-    "http": {"errors", "_dataplane", "config", "daemon", "__init__"},
+    "http": {"errors", "_dataplane", "config", "daemon", "metrics", "__init__"},
     "admin": {"errors", "config", "daemon", "http", "__init__"},
     "metrics": {"errors", "config", "daemon", "keys", "__init__"},
     "rtc": BASE,
