@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,8 +15,9 @@ import aiohttp
 
 from rtcrelay.client.channel import EchoChannel
 from rtcrelay.client.core import Call, CallConfig, CallState
-from rtcrelay.client.whip import Answer, delete_session, post_offer
+from rtcrelay.client.whip import Answer, delete_session, post_offer, restart_ice
 from rtcrelay.errors import PeerError, RtcrelayError
+from rtcrelay.rtc.offer_answer import IceCredentials
 
 if TYPE_CHECKING:  # an alias of the stub, not of the module
     from rtcrelay._dataplane import Address
@@ -46,7 +48,7 @@ class Caller(asyncio.DatagramProtocol):
     ) -> None:
         """Takes a WHIP address, a Bearer token, and the label of a data channel to open."""
         self._loop = asyncio.get_running_loop()
-        self._url, self._token, self._label = url, token, channel
+        self.url, self._token, self._label = url, token, channel
         self._config = replace(config or CallConfig(), data=channel is not None)
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -69,7 +71,7 @@ class Caller(asyncio.DatagramProtocol):
         if self._label is not None:
             self.channel = EchoChannel(self.call, self._label, self._loop.time, self._flush)
         async with aiohttp.ClientSession() as http:
-            self.answer = await post_offer(http, self._url, self.call.offer, token=self._token)
+            self.answer = await post_offer(http, self.url, self.call.offer, token=self._token)
         self.call.handle_answer(self.answer.sdp, self._loop.time())
         await self._bind()
         self._step()
@@ -81,6 +83,25 @@ class Caller(asyncio.DatagramProtocol):
         await self._bind()
         self.call.handle_moved(self._loop.time())
         self._step()
+
+    async def restart_ice(self) -> None:
+        """Agrees on new ICE credentials, as browsers do when their network changes; media goes on meanwhile."""
+        if self.answer is None or self.answer.session_url is None:
+            raise PeerError("the server named no session to restart ICE for")
+        ice = IceCredentials(secrets.token_hex(4), secrets.token_hex(16))
+        async with aiohttp.ClientSession() as http:
+            remote = await restart_ice(http, self.answer.session_url, ice, token=self._token)
+        self.call.handle_restart(ice, remote, self._loop.time())
+        self._step()
+
+    def vanish(self) -> None:
+        """Is gone without a word, as a phone whose battery is empty. Safe to call at any time."""
+        if self._transport is not None:
+            self._transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._held = True
 
     async def hang_up(self) -> int | None:
         """Ends the session by DELETE, then says goodbye on the media path; returns the HTTP status, if any.

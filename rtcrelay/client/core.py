@@ -166,6 +166,12 @@ class Call:
         self.ice.handle_moved(now)
         self._collect(now)
 
+    def handle_restart(self, local: IceCredentials, remote: IceCredentials, now: float) -> None:
+        """The server took new credentials for an ICE restart."""
+        self.remote_ufrag = remote.ufrag
+        self.ice.restart(local.ufrag, local.password, remote.ufrag, remote.password, now)
+        self._collect(now)
+
     def send_data(self, message: bytes, now: float) -> bool:
         """Sends an application message (SCTP). False if DTLS is not up."""
         sent = self.dtls is not None and self.dtls.send(message)

@@ -79,6 +79,15 @@ class IceAgent:
         self._next_check_at = now
         self.handle_timer(now)
 
+    def restart(self, ufrag: str, password: str, remote_ufrag: str, remote_password: str, now: float) -> None:
+        """Takes both ends' new credentials (RFC 8445 section 9) and checks with them at once; media goes on."""
+        self.ufrag, self.password = ufrag, password
+        self._remote_ufrag, self._remote_password = remote_ufrag, remote_password
+        self._pending.clear()
+        self._nominated = self._was_nominated = False
+        self._last_answer_at = self._next_check_at = now
+        self.handle_timer(now)
+
     def handle_moved(self, now: float) -> None:
         """The socket has another address now: the selected pair is checked at once, and so nominated there."""
         if self.selected is not None and not self.failed:

@@ -12,6 +12,8 @@ from urllib.parse import urljoin
 import aiohttp
 
 from rtcrelay.errors import BackendError, ExitStatus, PeerError
+from rtcrelay.rtc.offer_answer import IceCredentials
+from rtcrelay.rtc.trickle import read_fragment
 
 ANSWER_LIMIT_BYTES = 65_536
 """Larger answers are refused; chosen, an answer of ours has about 1 kB."""
@@ -51,6 +53,32 @@ async def post_offer(
             return _read_answer(response, body)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _unreachable(url, error, timeout_seconds) from error
+
+
+async def restart_ice(
+    http: aiohttp.ClientSession,
+    url: str,
+    ice: IceCredentials,
+    *,
+    token: str | None = None,
+    timeout_seconds: float = 5.0,
+) -> IceCredentials:
+    """Offers new credentials for a session and returns the server's (RFC 9725 section 4.4). PeerError on any answer
+    but 200 with a fragment, BackendError if there is no server."""
+    lines = (f"a=ice-ufrag:{ice.ufrag}", f"a=ice-pwd:{ice.password}", "m=audio 9 UDP/TLS/RTP/SAVPF 0", "a=mid:0")
+    headers = {"Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*", **_bearer(token)}
+    limit = aiohttp.ClientTimeout(total=timeout_seconds)
+    try:
+        async with http.patch(url, data="\r\n".join(lines) + "\r\n", headers=headers, timeout=limit) as response:
+            text = (await response.content.read(ANSWER_LIMIT_BYTES)).decode("utf-8", "replace")
+            if response.status != 200:
+                raise PeerError(f"{url} answered {response.status} to the ICE restart, expected 200")
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _unreachable(url, error, timeout_seconds) from error
+    answered = read_fragment(text).ice
+    if answered is None:
+        raise PeerError(f"{url} answered the ICE restart without an ice-pwd")
+    return answered
 
 
 async def delete_session(

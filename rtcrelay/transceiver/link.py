@@ -116,7 +116,7 @@ class Link:
 
     def send(self, payload: bytes, now: float) -> Path | None:
         """Sends to where media goes now. Returns that path, or None if nothing was sent."""
-        path = self.paths.media_path(now)
+        path = self.paths.media_path(now, len(payload))
         if path is None:
             return None
         if not path.validated:
@@ -147,7 +147,7 @@ class Link:
     def poll_timeout(self, now: float) -> float:
         """When `handle_timeout` has something to do, or `is_silent` may be true."""
         deadline = self.heard_at + (SILENCE_SECONDS if self.is_checked else UNCHECKED_SECONDS)
-        for at in (self._validation.poll_timeout(), self._announce_at(now), self.generations.poll_timeout()):
+        for at in (self._validation.poll_timeout(), self._announce_at(), self.generations.poll_timeout()):
             if at is not None and at < deadline:
                 deadline = at
         return deadline
@@ -155,7 +155,7 @@ class Link:
     def handle_timeout(self, now: float) -> list[str]:
         """Sends the announce or the validation request that is due; returns our ufrags that stopped working."""
         self._ask(now)
-        at, path = self._announce_at(now), self.paths.media_path(now)
+        at, path = self._announce_at(), self.paths.announced_path
         if at is not None and now >= at and path is not None:
             self._sent_at = now
             self._counters.counts[Count.ANNOUNCES_OUT] += 1
@@ -186,9 +186,7 @@ class Link:
             self._counters.counts[Count.VALIDATIONS_SENT] += 1
             self._sender.send(path.reply, request)
 
-    def _announce_at(self, now: float) -> float | None:
-        path = self.paths.media_path(now)
-        # Only a proved path is announced: an announce makes a relay's claim strong. None on the direct socket.
-        if path is None or not path.validated or not path.reply.header:
-            return None
-        return self._sent_at + ANNOUNCE_SECONDS
+    def _announce_at(self) -> float | None:
+        path = self.paths.announced_path
+        # There is no relay to tell on the direct socket.
+        return self._sent_at + ANNOUNCE_SECONDS if path is not None and path.reply.header else None

@@ -23,7 +23,7 @@ CHECKS_TO_MOVE: Final = 2
 AMPLIFICATION: Final = 3
 """Bytes sent per byte received on a path that is not validated (the ratio of RFC 9000 section 8)."""
 OLD_PATH_SECONDS: Final = 2.0
-"""How long media stays on the last validated path after a move to one that is not."""
+"""How long all media stays on the last validated path after a move to one that is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +176,23 @@ class PathBook:
 
     # -- where to send
 
-    def media_path(self, now: float) -> Path | None:
-        """Where media goes: the selected path, or for a short time after a move the last validated one."""
-        if self.selected is None or self.selected.validated:
-            return self.selected
-        if self._last_validated is not None and now - self._moved_at < OLD_PATH_SECONDS:
-            return self._last_validated
-        return self.selected
+    def media_path(self, now: float, size: int) -> Path | None:
+        """Where a packet of ``size`` bytes goes: to the selected path if it is validated, else to the last one that
+        is.
+
+        Once a move is `OLD_PATH_SECONDS` ago, the client may really be where it never answered for itself: then
+        what fits the budget goes there, and the rest back to the last validated path.
+        """
+        selected, validated = self.selected, self._last_validated
+        if selected is None or selected.validated or validated is None:
+            return selected
+        is_old = now - self._moved_at >= OLD_PATH_SECONDS
+        return selected if is_old and selected.may_send(size) else validated
+
+    @property
+    def announced_path(self) -> Path | None:
+        """The path that relays are told of: a validated one, since that makes a relay's claim strong."""
+        return self.selected if self.selected is not None and self.selected.validated else self._last_validated
 
     # -- inside
 

@@ -136,6 +136,9 @@ class Transceiver:
         offer = read_offer(offer_text)
         ice = self._credentials()
         session = Session(self, ice, offer, self.now())
+        if session.conversation.is_refused:
+            session.conversation.close()
+            raise OverloadedError("what answers calls here takes none now")
         resource = self._mint.resource(self._entries.__contains__)
         told = tuple(address for address in ingresses if address in self.settings.ingresses)
         placed = self._entries[resource] = Placed(session, secrets.token_urlsafe(16), _make_etag(), told)
@@ -144,7 +147,9 @@ class Transceiver:
         self.counters.counts[Count.SESSIONS_CREATED] += 1
         self.rearm(session)
         fingerprint = self.identity.certificate.fingerprint
-        parameters = AnswerParameters(ice, fingerprint, self._candidates(told), session.ssrc, session.wants_dtx)
+        parameters = AnswerParameters(
+            ice, fingerprint, self._candidates(told), session.media.ssrc, session.conversation.wants_dtx
+        )
         log.info("session %s created, ufrag %s", session.id, ice.ufrag)
         return Accepted(write_answer(offer, parameters), f"{resource}.{placed.secret}", placed.etag)
 

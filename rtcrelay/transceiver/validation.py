@@ -5,7 +5,8 @@ the media at a victim with one forged source address.
 
 Who answers it, measured through a relay after a NAT had changed the client's port (tests/e2e/test_roaming.py):
 Chromium 156, stock aiortc 1.16 and this package's own client. RFC 8445 section 7.3 asks every full agent to. A
-client that does not is sent at most three bytes for each that comes from there, into which a conversation fits.
+client that does not is sent at most three bytes for each that comes from there, into which a conversation fits; what
+does not fit goes where it was proved last.
 """
 
 from __future__ import annotations

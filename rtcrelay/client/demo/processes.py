@@ -33,6 +33,8 @@ class Daemon:
 
     def __init__(self, name: str, arguments: Sequence[str], directory: Path) -> None:
         self.name = name
+        self.module = "rtcrelay"
+        """What ``python -m`` runs; a bench may wrap it."""
         self.arguments = tuple(arguments)
         self.log = directory / f"{name}.log"
         self._notify = directory / f"{name}.notify"
@@ -94,7 +96,7 @@ class Daemon:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "rtcrelay",
+                self.module,
                 "serve",
                 *self.arguments,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -212,3 +212,22 @@ def test_nonsense_is_refused(data: bytes) -> None:
     server.take(0.0)
     assert not agent.handle_datagram(data, VIP, 1.0)
     assert server.take(1.0) == []
+
+
+def test_an_ice_restart_checks_with_both_new_credentials_at_once_and_keeps_the_pair() -> None:
+    agent, server = started()
+    server.run(0.0, 5.0)
+    server.take(5.0)
+    agent.restart("anew", "new-client-password-chars", "server2", "new-server-password-chars", 5.0)
+    assert agent.selected == VIP
+    [(data, message, remote)] = server.take(5.0)
+    assert remote == VIP
+    assert stun.split_username(message) == (b"server2", b"anew")
+    assert uses_candidate(message)
+    assert stun.verified_attributes(data, message, b"new-server-password-chars") is not None
+    answered = agent.counts.answered
+    response = stun.write_binding_success(message.transaction, CLIENT, "server-password-22-chars")
+    assert not agent.handle_datagram(response, VIP, 5.01)  # with the old password
+    response = stun.write_binding_success(message.transaction, CLIENT, "new-server-password-chars")
+    assert agent.handle_datagram(response, VIP, 5.02)
+    assert agent.counts.answered == answered + 1

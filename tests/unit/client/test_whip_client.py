@@ -10,8 +10,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from rtcrelay.client.whip import ANSWER_LIMIT_BYTES, Answer, delete_session, post_offer
+from rtcrelay.client.whip import ANSWER_LIMIT_BYTES, Answer, delete_session, post_offer, restart_ice
 from rtcrelay.errors import BackendError, ExitStatus, PeerError
+from rtcrelay.rtc.offer_answer import IceCredentials
+from rtcrelay.rtc.trickle import read_fragment
 
 
 @asynccontextmanager
@@ -103,3 +105,38 @@ async def test_delete_returns_the_status_and_carries_the_token() -> None:
     async with server(handler) as url, aiohttp.ClientSession() as http:
         assert await delete_session(http, url + "/abc", token="secret") == 200
     assert seen == [("DELETE", "Bearer secret")]
+
+
+ICE = IceCredentials("anew", "aNewPasswordOfTheClient0")
+FRAGMENT = "a=ice-ufrag:server\r\na=ice-pwd:aNewPasswordOfTheServer0\r\n"
+
+
+async def test_an_ice_restart_offers_a_fragment_and_takes_the_servers() -> None:
+    seen: list[tuple[str, str, str | None, IceCredentials | None]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        ice = read_fragment(await request.text()).ice
+        seen.append((request.method, request.content_type, request.headers.get("If-Match"), ice))
+        return web.Response(text=FRAGMENT)
+
+    async with server(handler) as url, aiohttp.ClientSession() as http:
+        assert await restart_ice(http, url, ICE) == IceCredentials("server", "aNewPasswordOfTheServer0")
+    assert seen == [("PATCH", "application/trickle-ice-sdpfrag", "*", ICE)]
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "complaint"),
+    [
+        (412, FRAGMENT, "412 to the ICE restart"),
+        (204, "", "204 to the ICE restart"),
+        (200, "hello", "none of a fragment's"),
+        (200, "a=ice-ufrag:server\r\n", "without an ice-pwd"),
+    ],
+)
+async def test_a_server_that_does_not_restart_ice_is_said_so(status: int, text: str, complaint: str) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    async with server(handler) as url, aiohttp.ClientSession() as http:
+        with pytest.raises(PeerError, match=complaint):
+            await restart_ice(http, url, ICE)

@@ -11,6 +11,7 @@ import pytest
 from rtcrelay.transceiver.audio import OpusPacket
 from rtcrelay.transceiver.backends import BaseBackend, Call, Message
 from rtcrelay.transceiver.counters import Count, End
+from rtcrelay.transceiver.transceiver import OverloadedError
 
 from .network import Caller, Network, arrival
 
@@ -88,6 +89,29 @@ def test_a_backend_that_raises_while_it_is_closed_is_counted(
     assert network.transceiver.session_count == 0
 
 
+@pytest.mark.parametrize("how", ["hang up", "raise"])
+def test_a_backend_that_gives_up_while_it_is_made_refuses_the_offer(network: Network, how: str) -> None:
+    closed: list[str] = []
+
+    class Busy(BaseBackend):
+        def __init__(self, call: Call) -> None:
+            call.start_frames(lambda number: closed.append("a frame"))
+            if how == "raise":
+                raise RuntimeError("no line to the model")
+            call.hang_up()
+
+        def on_close(self) -> None:
+            closed.append("closed")
+
+    use(network, Busy)
+    with pytest.raises(OverloadedError, match="takes none now"):
+        Caller(network)
+    assert network.transceiver.session_count == 0
+    assert network.transceiver.timers.poll_timeout() is None
+    assert closed == (["closed"] if how == "hang up" else [])
+    assert network.count(Count.BACKEND_FAILURES) == (how == "raise")
+
+
 def test_a_backend_can_hang_up(network: Network, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
@@ -131,7 +155,7 @@ def test_all_sessions_that_speak_share_one_place_among_the_timers(tmp_path: Path
     callers = [caller_from(network, 1000 + index) for index in range(20)]
     network.pass_time(0.5)
     assert len(network.transceiver.timers._armed) == len(callers) + 1
-    assert {caller.session.reports.sent_packets for caller in callers} <= set(range(25, 45))
+    assert {caller.session.media.reports.sent_packets for caller in callers} <= set(range(25, 45))
 
 
 def test_the_client_is_asked_for_silence_if_nobody_listens(tmp_path: Path) -> None:

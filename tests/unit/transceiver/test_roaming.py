@@ -68,7 +68,7 @@ def test_old_media_on_another_path_moves_nothing(call: Caller) -> None:
     call.speak()
     call._sequence = 5  # late: lower than what was seen, but not seen itself
     call.speak(at=NEW)
-    assert call.session.packets_in == 2
+    assert call.session.media.packets_in == 2
     assert not moved(call)
 
 
@@ -190,7 +190,37 @@ def test_a_spoofed_check_sends_a_victim_at_most_three_times_what_came_from_there
     to_victim = sum(len(payload) for reply, payload in call.to_others)
     assert 0 < to_victim <= AMPLIFICATION * len(spoofed)
     assert {reply for reply, _ in call.to_others} == {arrival(VICTIM).reply}
-    assert network.drops(Drop.UNPROVED_PATH) > 1000
+
+
+def test_media_goes_back_to_the_last_validated_path_if_the_new_one_never_answers(
+    network: Network, call: Caller
+) -> None:
+    """One check from elsewhere, which the client knows nothing of; it listens, and says nothing for a while."""
+    call.pump()
+    call.check(arrival(VICTIM), nominate=True)
+    heard: list[int] = []
+    for _ in range(10):
+        before = len(call.media)
+        for _ in range(50):
+            assert call.session.send_opus(b"\xf8" + bytes(100))
+            network.pass_time(0.02)
+        call.pump()
+        heard.append(len(call.media) - before)
+    assert heard[:2] == [50, 50]  # not one while the new path is asked
+    assert 45 <= heard[2] <= 50  # what fits the budget of the new path went there
+    assert heard[3:] == [50] * 7
+    assert network.drops(Drop.UNPROVED_PATH) == 0
+
+
+def test_while_the_new_path_is_not_validated_relays_are_told_of_the_old_one(network: Network, call: Caller) -> None:
+    call.answers_checks = False
+    call.pump()
+    call.check(NEW, nominate=True)
+    network.take()
+    network.pass_time(10.0)
+    announced = [reply for reply, payload in network.take() if not payload]
+    assert len(announced) >= 35
+    assert set(announced) == {call.at.reply}
 
 
 def test_a_handshake_read_elsewhere_proves_no_address(network: Network, caller: Caller) -> None:

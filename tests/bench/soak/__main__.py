@@ -1,0 +1,230 @@
+"""``python -m tests.bench.soak --seconds 1800``: a verdict on stdout, and everything as JSON with ``--json FILE``.
+
+A relay and a transceiver, each a process as operators start it, and clients in this one that come, talk, move, restart
+ICE, and end in every way there is. Exit status 0: nothing grew; 1: something did, or a service or too many clients
+failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rtcrelay.client.demo.site import Site, SiteOptions
+
+from .judge import EXACT, Finding, Tolerance, grown_types, judge_rest, judge_trend
+from .lives import Population
+from .observed import VARIABLE
+from .samples import Sample, Subject
+
+SAMPLE_SECONDS = 5.0
+WARM_UP_SECONDS = 120.0
+"""Before the first idle time: caches fill, allocators find their size."""
+IDLE_SECONDS = 120.0
+"""Longest wait until nothing is left: a vanished client's session lives 30 s, its path at the relay 60 s more."""
+SETTLE_SECONDS = 12.0
+"""Then two looks inside are certain to be of the idle process."""
+_COUNTED = ("sessions", "flows", "tasks", "fds", "objects")
+_MEASURED = ("rss_bytes", "allocated_bytes")
+MAX_FAILED_PART = 0.01
+"""Of the clients: they share two cores with the services, and a call may time out."""
+
+BYTES = Tolerance(0.03, 1_500_000)
+"""Chosen: a leak of 400 bytes per session is more than this after 4000 of them."""
+TREND: dict[str, Tolerance] = {
+    "rss_bytes": BYTES,
+    "allocated_bytes": BYTES,
+    "blocks": Tolerance(0.04, 4_000),
+    "objects": Tolerance(0.04, 2_000),
+    "tasks": Tolerance(0.25, 2),
+    "threads": EXACT,
+    "fds": Tolerance(0.25, 3),
+    "sockets": Tolerance(0.25, 3),
+    "sessions": Tolerance(0.25, 8),
+    "paths": Tolerance(0.25, 8),
+    "flows": Tolerance(0.25, 8),
+}
+REST: dict[str, Tolerance] = {
+    "rss_bytes": BYTES,
+    "allocated_bytes": Tolerance(0.015, 600_000),
+    "blocks": Tolerance(0.01, 2_000),
+    "objects": Tolerance(0.005, 400),
+    "tasks": EXACT,
+    "threads": EXACT,
+    "fds": EXACT,
+    "sockets": EXACT,
+    "sessions": EXACT,
+    "paths": EXACT,
+    "flows": EXACT,
+}
+
+
+async def main() -> int:
+    """Runs everything; returns the exit status."""
+    options = _options()
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        os.environ[VARIABLE] = name
+        site = Site(directory, SiteOptions(nodes=("soak",), extra_transceiver=("--max-sessions", "2000")))
+        for daemon in site.daemons:
+            daemon.module = "tests.bench.soak.observed"
+        try:
+            await site.start()
+            result = await _soak(site, directory, options)
+        finally:
+            await site.stop()
+        result["logs"] = {daemon.name: _complaints(daemon.log) for daemon in site.daemons}
+    result["passed"] = _report(result)
+    if options.json is not None:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0 if result["passed"] else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=1800.0, help="of sessions coming and going, judged [1800]")
+    parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="seconds before that [120]")
+    parser.add_argument("--per-second", type=float, default=2.5, help="sessions that come per second, mean [2.5]")
+    parser.add_argument("--json", type=Path, help="also write all samples and findings there")
+    return parser.parse_args()
+
+
+async def _soak(site: Site, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+    node = site.transceivers[0]
+    subjects = []
+    for name, part in (("transceiver", node), ("relay", site.relay)):
+        assert part.daemon.pid is not None
+        subjects.append(Subject(name, part.daemon.pid, part.admin, directory))
+    population = Population(node.url, options.per_second)
+    await _churn(population, subjects, options.warm_up)
+    before = await _rest(population, subjects)
+    types_before = {subject.name: dict(subject.types) for subject in subjects}
+    starts = [len(subject.samples) for subject in subjects]
+    began = time.monotonic()
+    await _churn(population, subjects, options.seconds)
+    churned = [subject.samples[start:] for subject, start in zip(subjects, starts, strict=True)]
+    after = await _rest(population, subjects)
+    stats = await node.admin.read("/v1/stats")
+    return {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "seconds": options.seconds,
+        "took_seconds": round(time.monotonic() - began, 1),
+        "sessions_per_second": options.per_second,
+        "clients": dict(population.done),
+        "failed_clients": dict(population.failed),
+        "ends": stats["ends"],
+        "counters": stats["counters"],
+        "processes": {
+            subject.name: {
+                "findings": [asdict(finding) for finding in _judge(samples, rest, end)],
+                "grown_types": grown_types(types_before[subject.name], subject.types, 20)[:25],
+                "samples": [{name: round(value, 3) for name, value in sample.items()} for sample in samples],
+            }
+            for subject, samples, rest, end in zip(subjects, churned, before, after, strict=True)
+        },
+    }
+
+
+async def _churn(population: Population, subjects: Sequence[Subject], seconds: float) -> None:
+    """Sessions come and go for so long, with a look every few seconds."""
+    growing = asyncio.ensure_future(population.grow(seconds))
+    looks = 0
+    while not growing.done():
+        await asyncio.wait((growing,), timeout=SAMPLE_SECONDS)
+        for subject in subjects:
+            await subject.look()
+        looks += 1
+        if looks % 12 == 1:
+            _print_progress(population, subjects)
+    await growing
+
+
+async def _rest(population: Population, subjects: Sequence[Subject]) -> list[Sample]:
+    """What each process keeps when nobody is there any more."""
+    await population.die_out()
+    end = time.monotonic() + IDLE_SECONDS
+    while time.monotonic() < end:
+        looks = [await subject.look() for subject in subjects]
+        if not any(look.get("sessions", 0) + look.get("paths", 0) + look.get("flows", 0) for look in looks):
+            break
+        await asyncio.sleep(1.0)
+    await asyncio.sleep(SETTLE_SECONDS)
+    looks = [await subject.look() for subject in subjects]
+    _print_progress(population, subjects)
+    return looks
+
+
+def _judge(samples: Sequence[Sample], before: Sample, after: Sample) -> list[Finding]:
+    findings = []
+    for name, tolerance in TREND.items():
+        points = [(sample["at"], sample[name]) for sample in samples if name in sample]
+        if len(points) >= 6:
+            findings.append(judge_trend(name, points, tolerance))
+    for name, tolerance in REST.items():
+        if name in before and name in after:
+            findings.append(judge_rest(f"{name}, idle", before[name], after[name], tolerance))
+    return findings
+
+
+def _report(result: dict[str, Any]) -> bool:
+    """Prints the table; True if all is well."""
+    bad: list[str] = []
+    for process, content in result["processes"].items():
+        print(f"\n{process:24s} {'first':>14s} {'last':>14s} {'per hour':>12s} {'allowed':>12s}")
+        for row in content["findings"]:
+            slope = "" if row["per_hour"] is None else f"{row['per_hour']:+.0f}"
+            verdict = "GREW" if row["has_grown"] else "ok"
+            numbers = f"{row['first']:14.0f} {row['last']:14.0f} {slope:>12s} {row['allowed']:12.0f}"
+            print(f"{row['name']:24s} {numbers} {verdict}")
+            if row["has_grown"]:
+                bad.append(f"{process}: {row['name']}")
+        seen = content["samples"]
+        cpu = 100 * (seen[-1]["cpu_seconds"] - seen[0]["cpu_seconds"]) / (seen[-1]["at"] - seen[0]["at"])
+        print(f"CPU {cpu:.1f} % of a core")
+        if content["grown_types"]:
+            print(f"more objects when idle than before: {content['grown_types']}")
+    done, failed = sum(result["clients"].values()), sum(result["failed_clients"].values())
+    print(f"\nclients: {result['clients']}\nfailed: {result['failed_clients']}")
+    print(f"ends: { {name: count for name, count in result['ends'].items() if count} }")
+    if failed > MAX_FAILED_PART * (done + failed):
+        bad.append(f"{failed} of {done + failed} clients failed")
+    for name, lines in result["logs"].items():
+        if lines:
+            bad.append(f"the {name} complained: {lines[0]}")
+    print(
+        f"\n{'PASSED: nothing grew' if not bad else 'FAILED: ' + '; '.join(bad)}"
+        f" in {result['seconds']:.0f} s, {done} sessions"
+    )
+    return not bad
+
+
+def _print_progress(population: Population, subjects: Sequence[Subject]) -> None:
+    words = [f"{time.strftime('%H:%M:%S')} {population.living:4d} clients"]
+    for subject in subjects:
+        seen = subject.samples[-1]
+        shown = [f"{name} {seen[name]:.0f}" for name in _COUNTED if name in seen]
+        shown += [f"{name[:-6]} {seen[name] / 1e6:.2f} MB" for name in _MEASURED if name in seen]
+        words.append(f"{subject.name}: {', '.join(shown)}")
+    print(" | ".join(words), file=sys.stderr, flush=True)
+
+
+def _complaints(log: Path) -> list[str]:
+    """Lines of a service's log that are more than information."""
+    words = ("WARNING", "ERROR", "CRITICAL", "Traceback")
+    return [line for line in log.read_text(errors="replace").splitlines() if any(word in line for word in words)][:20]
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
