@@ -1,7 +1,8 @@
 """Imports go one way, and each heavy or foreign library has one door.
 
 The layers, from the top: ``cli``; ``relay``, ``transceiver``, ``client``, ``signaling``, ``debug``; ``audio``;
-``rtc``; then what all may use. A module imports from its own layer's package and from below, never from above or beside.
+``rtc``; then what all may use. A module imports from its own layer's package and from below, never from above or
+beside.
 """
 
 from __future__ import annotations
