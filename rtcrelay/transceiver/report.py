@@ -72,7 +72,7 @@ def describe_session(session: Session, now: float) -> dict[str, object]:
         "path_validated": path is not None and path.validated,
         "paths": len(session.link.paths),
         "moves": session.link.paths.moves,
-        "channels": len(session.channels.open_channels()) if session.channels else 0,
+        "channels": session.messages.open_channels,
         **_media(session),
         "age_seconds": round(now - session.marks.created, 3),
         "idle_seconds": round(now - session.link.heard_at, 3),
@@ -93,11 +93,11 @@ def describe_media(session: Session, now: float) -> dict[str, object]:
 
 
 def _media(session: Session) -> dict[str, object]:
-    reports = session.reports
+    reports = session.media.reports
     source, remote, round_trip = reports.current, reports.remote, reports.round_trip
     return {
-        "rtp_packets_in": session.packets_in,
-        "rtp_bytes_in": session.bytes_in,
+        "rtp_packets_in": session.media.packets_in,
+        "rtp_bytes_in": session.media.bytes_in,
         "rtp_lost_in": reports.lost,
         "loss_in": round(source.last_fraction_lost, 4) if source else 0.0,
         "jitter_in_ms": round(source.jitter / OPUS_CLOCK_HZ * 1000, 3) if source else 0.0,

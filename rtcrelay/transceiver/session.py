@@ -1,4 +1,4 @@
-"""What is one call, from its offer to its end? DTLS, SRTP, reports, data channels and backend of one client.
+"""What is one call, from its offer to its end? The link, DTLS, media and channels of one client, and their time.
 
 No socket and no task: packets and ``now`` in, packets out through the host. Laws: only what authenticates moves
 or prolongs anything; nothing from the network raises.
@@ -6,37 +6,28 @@ or prolongs anything; nothing from the network raises.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from rtcrelay.rtc.dtls import Dtls, DtlsEnd, DtlsState
 from rtcrelay.rtc.offer_answer import IceCredentials, Offer
-from rtcrelay.rtc.reports import Reporter
-from rtcrelay.rtc.rtp import is_rtcp, read_rtp
-from rtcrelay.rtc.sctp import DataChannels
-from rtcrelay.rtc.srtp import Srtp
-from rtcrelay.transceiver.audio import AudioOut, OpusPacket
 from rtcrelay.transceiver.backends import Message
+from rtcrelay.transceiver.conversation import Conversation
 from rtcrelay.transceiver.counters import Count, Drop, End
-from rtcrelay.transceiver.frame_clock import Ticket
-from rtcrelay.transceiver.host import Host as Host
+from rtcrelay.transceiver.host import Host
 from rtcrelay.transceiver.link import Link
+from rtcrelay.transceiver.media import Media
+from rtcrelay.transceiver.messages import Messages
 from rtcrelay.transceiver.milestones import Milestones
 from rtcrelay.transceiver.paths import Arrival, CheckKind, Path
 from rtcrelay.transceiver.report import describe_media
-from rtcrelay.transceiver.statistics_feed import StatisticsFeed
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import StunMessage
 
 log = logging.getLogger("rtcrelay.transceiver")
 
-CNAME: Final = "rtcrelay"
-"""Of the audio we send, in its reports and in the answer: one stream has nothing to be in step with."""
 _ENDS: Final = {
     DtlsEnd.CLOSE_NOTIFY: End.CLOSE_NOTIFY,
     DtlsEnd.ALERT: End.ALERT,
@@ -51,28 +42,23 @@ class Session:
     def __init__(self, host: Host, ice: IceCredentials, offer: Offer, now: float) -> None:
         self.id = secrets.token_hex(8)
         """For logs and the admin interface; no secret."""
-        self.ssrc = secrets.randbits(32)
-        """Of the audio we send."""
         self.end: End | None = None
         """Why it ended; None while it lives."""
+        self.offer = offer
+        """What was asked for."""
         self.marks = Milestones(now)
         self.link = Link(host, host.counters, ice, offer.ice, now)
         self.dtls = Dtls(host.identity, offer.dtls_role, offer.fingerprints)
-        self.channels: DataChannels | None = None
-        """None until DTLS is complete, and if the offer had no data channel."""
-        # The wall clock is only for the reports' own times; nothing here depends on it.
-        self.reports = Reporter(self.ssrc, CNAME, now, unix_offset=time.time() - now)
-        """Loss, jitter and round trip, and what is told about them."""
-        self.packets_in = self.bytes_in = 0
-        """Of Opus, from the client."""
-        self.audio_out = AudioOut(offer.audio, self.ssrc) if offer.audio is not None else None
-        self._host, self._counters, self._offer = host, host.counters, offer
-        self._payload_type = offer.audio.payload_type if offer.audio is not None else -1
-        self._rtcp_indexes: dict[bytes, int] = {}
-        self._feed: StatisticsFeed | None = None
-        self._on_frame: Callable[[int], None] | None = None
-        self._ticket: Ticket | None = None
-        self._backend = host.make_backend(self)
+        self.media = Media(offer.audio, host.counters, now)
+        self._host, self._counters = host, host.counters
+        self.messages = Messages(
+            host.counters,
+            host.now,
+            describe=lambda now: describe_media(self, now),
+            on_message=lambda *message: self.conversation.handle_message(*message),
+            on_sooner=lambda: host.rearm(self),
+        )
+        self.conversation = Conversation(self, host.counters, host.frame_clock, host.make_backend)
 
     # -- packets
 
@@ -116,8 +102,7 @@ class Session:
         if self.dtls.state is not before:
             self._on_dtls_state(path, now)
         while (data := self.dtls.poll_data()) is not None:
-            if self.channels is not None:
-                self.channels.handle_data(data)
+            self.messages.handle_data(data)
         self._flush()
         if before is not DtlsState.CONNECTED:
             self._host.rearm(self)
@@ -130,21 +115,28 @@ class Session:
         if path is None:
             return Drop.UNKNOWN_PATH
         self.link.paths.handle_bytes(path, share)
-        srtp = self.dtls.srtp
-        if srtp is None:
-            return Drop.NO_KEYS
-        if is_rtcp(packet):
-            return self._handle_rtcp(srtp, arrival, path, packet, now)
-        return self._handle_rtp(srtp, arrival, path, packet, now)
+        heard = self.media.handle_packet(packet, now)
+        if isinstance(heard, Drop):
+            return heard
+        is_newest, opus = heard
+        if self.link.handle_authenticated(
+            path, arrival.reply, is_newest=is_newest, connected=self.is_connected, now=now
+        ):
+            self._on_moved(now)
+            self._host.rearm(self)
+        if opus is not None:
+            if self.media.packets_in == 1:
+                self.marks.reach("first_rtp_in", now)
+                self._host.rearm(self)
+            self.conversation.handle_opus(opus)
+        return None
 
     # -- time
 
     def poll_timeout(self, now: float) -> float:
         """When `handle_timeout` wants to be called, on the clock of ``now``."""
         deadline = min(self.link.poll_timeout(now), self.marks.created + self._host.max_session_seconds)
-        channels = self.channels.poll_timeout() if self.channels is not None else None
-        feed = self._feed.poll_timeout() if self._feed is not None else None
-        for at in (self.dtls.poll_timeout(), self.reports.poll_timeout(), channels, feed):
+        for at in (self.dtls.poll_timeout(), self.media.reports.poll_timeout(), self.messages.poll_timeout()):
             if at is not None and at < deadline:
                 deadline = at
         return deadline
@@ -160,12 +152,8 @@ class Session:
             if self.dtls.state is DtlsState.CLOSED:
                 self._close_with_dtls(now)
                 return
-            if self.channels is not None and self._feed is not None:
-                self.channels.handle_timeout(now)
-                self._feed.handle_timeout(now)
-            report = self.reports.poll_report(now)
-            if report is not None:
-                self._send_rtcp(report, now)
+            self.messages.handle_timeout(now)
+            self._send_rtcp(self.media.poll_report(now), now)
             self._flush()
             for ufrag in self.link.handle_timeout(now):
                 self._host.forget_ufrag(self, ufrag)
@@ -177,23 +165,13 @@ class Session:
             return
         self.end = end
         self._counters.ends[end] += 1
-        if self.channels is not None:
-            for channel in self.channels.open_channels():
-                self.channels.send(channel, json.dumps({"type": "closing", "reason": end.name.lower()}))
-            self.channels.close()
-        if self.reports.sent_packets:
-            self._send_rtcp(self.reports.goodbye(now), now)
+        self.messages.close(end.name.lower())
+        self._send_rtcp(self.media.goodbye(now), now)
         self.dtls.close()
         self._flush()
-        if self._ticket is not None:
-            self._host.frame_clock.remove(self._ticket)
         self._host.forget(self)
         self.link.stop()
-        try:
-            self._backend.on_close()
-        except Exception:
-            self._counters.counts[Count.BACKEND_FAILURES] += 1
-            log.exception("session %s: the backend raised while it was closed", self.id)
+        self.conversation.close()
         log.info("session %s ended: %s%s", self.id, end.name.lower(), self.dtls.detail and f" ({self.dtls.detail})")
 
     @property
@@ -202,146 +180,32 @@ class Session:
         return self.link.generations.newest.local
 
     @property
-    def offer(self) -> Offer:
-        """What was asked for."""
-        return self._offer
-
-    @property
     def is_connected(self) -> bool:
         """Whether DTLS is complete."""
         return self.dtls.state is DtlsState.CONNECTED
 
-    @property
-    def wants_dtx(self) -> bool:
-        """See `Backend.wants_dtx`."""
-        return self._backend.wants_dtx
+    # -- what the conversation is carried by
 
-    # -- what the backend can do
-
-    def send_opus(self, payload: bytes, *, timestamp: int | None = None, marker: bool = False) -> bool:
+    def send_opus(self, payload: bytes, timestamp: int | None = None, marker: bool = False) -> bool:
         """See `Call.send_opus`."""
-        srtp, audio = self.dtls.srtp, self.audio_out
-        if srtp is None or audio is None or not audio.may_send:
-            return False
         now = self._host.now()
-        packet = srtp.protect(audio.write(payload, timestamp, marker, now))
-        if packet is None:
-            self._counters.drops[Drop.TOO_LONG_TO_SEND] += 1
+        packet = self.media.write_opus(payload, timestamp, marker, now)
+        if packet is None or self.link.send(packet, now) is None:
             return False
-        if self.link.send(packet, now) is None:
-            return False
-        reports = self.reports
-        reports.handle_sent(audio.timestamp, len(payload), now)
-        if reports.sent_packets == 1:
+        if self.media.handle_sent(len(payload), now):
             self.marks.reach("first_rtp_out", now)
             self._host.rearm(self)
-        self._counters.counts[Count.RTP_OUT] += 1
         return True
-
-    def start_frames(self, on_frame: Callable[[int], None]) -> None:
-        """See `Call.start_frames`."""
-        self._on_frame = on_frame
-        self._start_clock()
 
     def send_message(self, channel: int, message: Message) -> bool:
         """See `Call.send_message`."""
-        if self.channels is None or not self.channels.send(channel, message):
-            return False
-        self._counters.counts[Count.MESSAGES_OUT] += 1
-        return True
+        return self.messages.send(channel, message)
 
-    def hang_up(self) -> None:
-        """See `Call.hang_up`."""
-        self.close(End.BACKEND_ENDED, self._host.now())
+    def end_by_backend(self, end: End) -> None:
+        """The backend asked for the end, or failed."""
+        self.close(end, self._host.now())
 
-    # -- media
-
-    def _handle_rtcp(self, srtp: Srtp, arrival: Arrival, path: Path, packet: bytes, now: float) -> Drop | None:
-        plain = srtp.unprotect_rtcp(packet)
-        if plain is None:
-            return Drop.NOT_AUTHENTIC
-        self._counters.counts[Count.RTCP_IN] += 1
-        source, index = packet[4:8], srtp.rtcp_index(packet)
-        is_newest = index > self._rtcp_indexes.get(source, -1)
-        if is_newest:  # as bounded as the SRTP session's sources
-            self._rtcp_indexes[source] = index
-        self._on_authentic(arrival, path, is_newest, now)
-        if not self.reports.handle_rtcp(plain, now):
-            self._counters.drops[Drop.RTCP_MALFORMED] += 1
-        return None
-
-    def _handle_rtp(self, srtp: Srtp, arrival: Arrival, path: Path, packet: bytes, now: float) -> Drop | None:
-        plain = srtp.unprotect(packet)
-        if plain is None:
-            return Drop.NOT_AUTHENTIC
-        rtp = read_rtp(plain)
-        if rtp is None:
-            self._counters.drops[Drop.RTP_MALFORMED] += 1
-            return None
-        payload_type, marker, number, timestamp, ssrc, payload = rtp
-        sequence, is_newest = self.reports.handle_packet(ssrc, number, timestamp, now)
-        self._on_authentic(arrival, path, is_newest, now)
-        if payload_type != self._payload_type:
-            self._counters.drops[Drop.OTHER_PAYLOAD_TYPE] += 1
-            return None
-        if not self.packets_in:
-            self.marks.reach("first_rtp_in", now)
-            self._host.rearm(self)
-        self._counters.counts[Count.RTP_IN] += 1
-        self.packets_in += 1
-        self.bytes_in += len(payload)
-        try:
-            self._backend.on_opus(OpusPacket(payload, sequence, timestamp, marker))
-        except Exception:
-            self._on_backend_failure()
-        return None
-
-    def _on_authentic(self, arrival: Arrival, path: Path, is_newest: bool, now: float) -> None:
-        moved = self.link.handle_authenticated(
-            path, arrival.reply, is_newest=is_newest, connected=self.is_connected, now=now
-        )
-        if moved:
-            self._on_moved(now)
-            self._host.rearm(self)
-
-    def _send_rtcp(self, report: bytes, now: float) -> None:
-        packet = self.dtls.srtp.protect_rtcp(report) if self.dtls.srtp is not None else None
-        if packet is not None and self.link.send(packet, now) is not None:
-            self._counters.counts[Count.RTCP_OUT] += 1
-
-    # -- the backend
-
-    def _start_clock(self) -> None:
-        if self._on_frame is not None and self._ticket is None and self.dtls.srtp is not None and self.end is None:
-            self._ticket = self._host.frame_clock.add(self._frame)
-
-    def _frame(self, number: int) -> None:
-        assert self._on_frame is not None
-        try:
-            self._on_frame(number)
-        except Exception:
-            self._on_backend_failure()
-
-    def _on_open(self, channel: int, label: str) -> None:
-        if self._feed is not None:
-            self._feed.handle_open(channel, label, self._host.now())
-            self._host.rearm(self)
-
-    def _on_message(self, channel: int, label: str, message: Message) -> None:
-        self._counters.counts[Count.MESSAGES_IN] += 1
-        if self._feed is not None and self._feed.has(channel):
-            return
-        try:
-            self._backend.on_message(channel, label, message)
-        except Exception:
-            self._on_backend_failure()
-
-    def _on_backend_failure(self) -> None:
-        self._counters.counts[Count.BACKEND_FAILURES] += 1
-        log.exception("session %s: the backend raised", self.id)
-        self.close(End.BACKEND_FAILED, self._host.now())
-
-    # -- transport
+    # -- inside
 
     def _on_moved(self, now: float) -> None:
         if self.dtls.state is DtlsState.NEW and self.dtls.role == "client":
@@ -352,14 +216,21 @@ class Session:
 
     def _on_dtls_state(self, path: Path, now: float) -> None:
         if self.dtls.srtp is not None:
+            self.media.srtp = self.dtls.srtp
             self.link.paths.handle_handshake_proof(path)
             self.marks.reach("keys", now)
-            self._start_clock()
+            self.conversation.start()
         if self.dtls.state is DtlsState.CONNECTED:
             self.marks.reach("dtls", now)
             self._counters.counts[Count.DTLS_CONNECTED] += 1
             self.link.validate_selected(now)
-            self._start_channels(now)
+            if self.offer.data is not None:
+                self.messages.start(
+                    self.dtls,
+                    self.offer.data,
+                    on_transmit=self._flush,
+                    on_closed=lambda: self.close(End.SCTP_CLOSED, self._host.now()),
+                )
         elif self.dtls.state is DtlsState.CLOSED:
             self._close_with_dtls(now)
 
@@ -369,19 +240,9 @@ class Session:
             self._counters.dtls_failures[end.value] += 1
         self.close(_ENDS.get(end, End.DTLS_FAILED), now)
 
-    def _start_channels(self, now: float) -> None:
-        if self._offer.data is None:
-            return
-        self.channels = DataChannels(
-            self.dtls,
-            self._offer.data,
-            on_transmit=self._flush,
-            on_message=self._on_message,
-            on_open=self._on_open,
-            on_closed=lambda: self.close(End.SCTP_CLOSED, self._host.now()),
-        )
-        self._feed = StatisticsFeed(self.channels.send, lambda now: describe_media(self, now))
-        self.channels.handle_start(now)
+    def _send_rtcp(self, packet: bytes | None, now: float) -> None:
+        if packet is not None and self.link.send(packet, now) is not None:
+            self._counters.counts[Count.RTCP_OUT] += 1
 
     def _flush(self) -> None:
         handshaking, now = self.dtls.is_handshaking, self._host.now()

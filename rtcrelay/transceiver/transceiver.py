@@ -138,7 +138,9 @@ class Transceiver:
         self.counters.counts[Count.SESSIONS_CREATED] += 1
         self.rearm(session)
         fingerprint = self.identity.certificate.fingerprint
-        parameters = AnswerParameters(ice, fingerprint, self._candidates(), session.ssrc, session.wants_dtx)
+        parameters = AnswerParameters(
+            ice, fingerprint, self._candidates(), session.media.ssrc, session.conversation.wants_dtx
+        )
         log.info("session %s created, ufrag %s", session.id, ice.ufrag)
         return Accepted(write_answer(offer, parameters), f"{resource}.{placed.secret}", placed.etag)
 

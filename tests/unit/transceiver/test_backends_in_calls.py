@@ -131,7 +131,7 @@ def test_all_sessions_that_speak_share_one_place_among_the_timers(tmp_path: Path
     callers = [caller_from(network, 1000 + index) for index in range(20)]
     network.pass_time(0.5)
     assert len(network.transceiver.timers._armed) == len(callers) + 1
-    assert {caller.session.reports.sent_packets for caller in callers} <= set(range(25, 45))
+    assert {caller.session.media.reports.sent_packets for caller in callers} <= set(range(25, 45))
 
 
 def test_the_client_is_asked_for_silence_if_nobody_listens(tmp_path: Path) -> None:

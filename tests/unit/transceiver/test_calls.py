@@ -60,7 +60,7 @@ def test_the_echo_comes_back_unchanged_in_order_and_numbered_without_a_gap(call:
     assert [packet.sequence for packet in call.media] == [(first + n) & 0xFFFF for n in range(200)]
     steps = {(b.timestamp - a.timestamp) % 2**32 for a, b in zip(call.media, call.media[1:], strict=False)}
     assert steps == {960}
-    assert {packet.ssrc for packet in call.media} == {call.session.ssrc}
+    assert {packet.ssrc for packet in call.media} == {call.session.media.ssrc}
     assert {packet.payload_type for packet in call.media} == {111}
 
 
@@ -314,7 +314,7 @@ def test_a_backend_that_raises_ends_its_own_session_only(network: Network, call:
         def on_close(self) -> None:
             raise RuntimeError("another")
 
-    call.session._backend = Broken()
+    call.session.conversation._backend = Broken()
     call.speak()
     assert call.session.end is End.BACKEND_FAILED
 

@@ -54,7 +54,7 @@ def test_reports_come_at_random_about_every_two_seconds(network: Network, call: 
     talk(network, call, 3000)
     reports = [item for item in take_rtcp(call) if isinstance(item, Report)]
     assert 60 / REPORT_SECONDS * 0.8 <= len(reports) <= 60 / REPORT_SECONDS * 1.2
-    assert {report.ssrc for report in reports} == {call.session.ssrc}
+    assert {report.ssrc for report in reports} == {call.session.media.ssrc}
     assert all(report.sender is not None and len(report.blocks) == 1 for report in reports)
     assert network.count(Count.RTCP_OUT) == len(reports)
 
@@ -108,9 +108,9 @@ def test_a_goodbye_of_the_client_ends_nothing(network: Network, call: Caller) ->
 
 def test_a_replayed_report_counts_for_nothing(network: Network, call: Caller) -> None:
     packet = send_rtcp(call, write_report(42, None, [], b"x"))
-    before = call.session.reports.reports_received
+    before = call.session.media.reports.reports_received
     network.receive(call.at, packet)
-    assert call.session.reports.reports_received == before == 1
+    assert call.session.media.reports.reports_received == before == 1
     assert network.drops(Drop.NOT_AUTHENTIC) == 1
 
 
@@ -151,7 +151,7 @@ def test_malformed_reports_that_authenticate_are_counted_and_harm_nothing(networ
 def test_forged_reports_are_dropped(network: Network, call: Caller) -> None:
     for length in (2, 7, 8, 20, 100, 1500):
         network.receive(call.at, (b"\x80\xc9" + bytes(1500))[:length])
-    assert call.session.reports.reports_received == 0
+    assert call.session.media.reports.reports_received == 0
     assert call.session.end is None
 
 
@@ -169,7 +169,7 @@ def test_sequence_and_timestamps_go_on_when_the_client_moves(network: Network, c
     assert sequences == [(sequences[0] + n) & 0xFFFF for n in range(20)]
     steps = {(b.timestamp - a.timestamp) % 2**32 for a, b in zip(call.media, call.media[1:], strict=False)}
     assert steps == {960}
-    assert call.session.reports.lost == 0
+    assert call.session.media.reports.lost == 0
 
 
 def test_the_end_of_a_session_is_said_by_bye(network: Network, call: Caller) -> None:
@@ -178,7 +178,7 @@ def test_the_end_of_a_session_is_said_by_bye(network: Network, call: Caller) -> 
     call.session.close(End.DELETED, network.now)
     items = take_rtcp(call)
     assert isinstance(items[0], Report)
-    assert items[-1] == Goodbye((call.session.ssrc,))
+    assert items[-1] == Goodbye((call.session.media.ssrc,))
 
 
 def test_who_never_sent_says_no_bye(network: Network, call: Caller) -> None:
@@ -217,6 +217,6 @@ def test_a_call_of_many_packets_rolls_over_without_loss(network: Network, call: 
         if len(network.sent) > 1000:
             call.pump()
     call.pump()
-    assert (call.session.packets_in, call.session.reports.lost) == (packets, 0)
+    assert (call.session.media.packets_in, call.session.media.reports.lost) == (packets, 0)
     assert len(call.media) == packets
     assert {(b.sequence - a.sequence) & 0xFFFF for a, b in zip(call.media, call.media[1:], strict=False)} == {1}

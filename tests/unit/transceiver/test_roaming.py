@@ -68,7 +68,7 @@ def test_old_media_on_another_path_moves_nothing(call: Caller) -> None:
     call.speak()
     call._sequence = 5  # late: lower than what was seen, but not seen itself
     call.speak(at=NEW)
-    assert call.session.packets_in == 2
+    assert call.session.media.packets_in == 2
     assert not moved(call)
 
 

@@ -97,7 +97,7 @@ def test_sessions_that_proved_themselves_are_not_pushed_off_their_path(network: 
     network.take()
     for owner in owners:
         owner.speak()
-        assert owner.session.packets_in == 1
+        assert owner.session.media.packets_in == 1
 
 
 def test_sessions_that_proved_themselves_and_left_make_room_at_once(network: Network) -> None:

@@ -1,0 +1,119 @@
+"""What passes between a session and its backend? The backend's `Call`, and a guard around all that it is called with.
+
+Law: whatever a backend raises ends its own session, and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from rtcrelay.transceiver.audio import OpusPacket
+from rtcrelay.transceiver.backends import BackendFactory, Message
+from rtcrelay.transceiver.counters import Count, Counters, End
+from rtcrelay.transceiver.frame_clock import FrameClock, Ticket
+
+log = logging.getLogger("rtcrelay.transceiver")
+
+
+class Carrier(Protocol):
+    """What carries a conversation: a session."""
+
+    @property
+    def id(self) -> str:
+        """For logs."""
+
+    def send_opus(self, payload: bytes, timestamp: int | None, marker: bool) -> bool:
+        """See `Call.send_opus`."""
+
+    def send_message(self, channel: int, message: Message) -> bool:
+        """See `Call.send_message`."""
+
+    def end_by_backend(self, end: End) -> None:
+        """Ends the session."""
+
+
+class Conversation:
+    """One backend and its session; a `Call` for the backend."""
+
+    def __init__(self, carrier: Carrier, counters: Counters, clock: FrameClock, make_backend: BackendFactory) -> None:
+        self._carrier, self._counters, self._clock = carrier, counters, clock
+        self._on_frame: Callable[[int], None] | None = None
+        self._ticket: Ticket | None = None
+        self._may_send = False
+        self._backend = make_backend(self)
+
+    @property
+    def wants_dtx(self) -> bool:
+        """See `Backend.wants_dtx`."""
+        return self._backend.wants_dtx
+
+    # -- Call: what the backend can do
+
+    def send_opus(self, payload: bytes, *, timestamp: int | None = None, marker: bool = False) -> bool:
+        """See `Call.send_opus`."""
+        return self._carrier.send_opus(payload, timestamp, marker)
+
+    def start_frames(self, on_frame: Callable[[int], None]) -> None:
+        """See `Call.start_frames`."""
+        self._on_frame = on_frame
+        self._start_clock()
+
+    def send_message(self, channel: int, message: Message) -> bool:
+        """See `Call.send_message`."""
+        return self._carrier.send_message(channel, message)
+
+    def hang_up(self) -> None:
+        """See `Call.hang_up`."""
+        self._carrier.end_by_backend(End.BACKEND_ENDED)
+
+    # -- what the backend is told
+
+    def start(self) -> None:
+        """Media can be sent from now on."""
+        self._may_send = True
+        self._start_clock()
+
+    def handle_opus(self, packet: OpusPacket) -> None:
+        """A packet of the client's voice."""
+        try:
+            self._backend.on_opus(packet)
+        except Exception:
+            self._on_failure()
+
+    def handle_message(self, channel: int, label: str, message: Message) -> None:
+        """A message from the client."""
+        try:
+            self._backend.on_message(channel, label, message)
+        except Exception:
+            self._on_failure()
+
+    def close(self) -> None:
+        """The session is over: no frames any more, and the backend knows."""
+        self._may_send = False
+        if self._ticket is not None:
+            self._clock.remove(self._ticket)
+        try:
+            self._backend.on_close()
+        except Exception:
+            self._counters.counts[Count.BACKEND_FAILURES] += 1
+            log.exception("session %s: the backend raised while it was closed", self._carrier.id)
+
+    # -- inside
+
+    def _start_clock(self) -> None:
+        if self._on_frame is not None and self._ticket is None and self._may_send:
+            self._ticket = self._clock.add(self._frame)
+
+    def _frame(self, number: int) -> None:
+        assert self._on_frame is not None
+        try:
+            self._on_frame(number)
+        except Exception:
+            self._on_failure()
+
+    def _on_failure(self) -> None:
+        self._counters.counts[Count.BACKEND_FAILURES] += 1
+        log.exception("session %s: the backend raised", self._carrier.id)
+        self._carrier.end_by_backend(End.BACKEND_FAILED)

@@ -1,0 +1,116 @@
+"""What is said and heard in one call? The SRTP and SRTCP of one session, its streams and their reports.
+
+Packets and ``now`` in, protected packets out; no path and no socket. Law: what does not authenticate counts for
+nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Final, NamedTuple
+
+from rtcrelay.rtc.offer_answer import AudioOffer
+from rtcrelay.rtc.reports import Reporter
+from rtcrelay.rtc.rtp import is_rtcp, read_rtp
+from rtcrelay.rtc.srtp import Srtp
+from rtcrelay.transceiver.audio import AudioOut, OpusPacket
+from rtcrelay.transceiver.counters import Count, Counters, Drop
+
+CNAME: Final = "rtcrelay"
+"""Of the audio we send, in its reports and in the answer: one stream has nothing to be in step with."""
+
+
+class Heard(NamedTuple):
+    """A packet that authenticated."""
+
+    is_newest: bool
+    """Whether its source has sent none newer."""
+    opus: OpusPacket | None
+    """The voice in it, if that is what it was."""
+
+
+class Media:
+    """Both directions of one session's audio."""
+
+    def __init__(self, offer: AudioOffer | None, counters: Counters, now: float) -> None:
+        """``offer`` None: there is no audio, and all that comes is dropped."""
+        self.ssrc = secrets.randbits(32)
+        """Of the audio we send."""
+        self.srtp: Srtp | None = None
+        """The keys; None until DTLS has them."""
+        # The wall clock is only for the reports' own times; nothing here depends on it.
+        self.reports = Reporter(self.ssrc, CNAME, now, unix_offset=time.time() - now)
+        """Loss, jitter and round trip, and what is told about them."""
+        self.packets_in = self.bytes_in = 0
+        """Of Opus, from the client."""
+        self._out = AudioOut(offer, self.ssrc) if offer is not None else None
+        self._counters = counters
+        self._payload_type = offer.payload_type if offer is not None else -1
+        self._rtcp_indexes: dict[bytes, int] = {}
+
+    def handle_packet(self, packet: bytes, now: float) -> Heard | Drop:
+        """An SRTP or SRTCP packet of the client's, or why it is not."""
+        srtp = self.srtp
+        if srtp is None:
+            return Drop.NO_KEYS
+        return self._handle_rtcp(srtp, packet, now) if is_rtcp(packet) else self._handle_rtp(srtp, packet, now)
+
+    def write_opus(self, payload: bytes, timestamp: int | None, marker: bool, now: float) -> bytes | None:
+        """The packet for the next sound; None if there are no keys yet or nobody listens. `handle_sent` if it left."""
+        srtp, audio = self.srtp, self._out
+        if srtp is None or audio is None or not audio.may_send:
+            return None
+        packet = srtp.protect(audio.write(payload, timestamp, marker, now))
+        if packet is None:
+            self._counters.drops[Drop.TOO_LONG_TO_SEND] += 1
+        return packet
+
+    def handle_sent(self, payload_bytes: int, now: float) -> bool:
+        """The packet that was written last has left. True if it was the first."""
+        assert self._out is not None
+        self.reports.handle_sent(self._out.timestamp, payload_bytes, now)
+        self._counters.counts[Count.RTP_OUT] += 1
+        return self.reports.sent_packets == 1
+
+    def poll_report(self, now: float) -> bytes | None:
+        """The protected report that is due; None if none is."""
+        report = self.reports.poll_report(now)
+        return None if report is None or self.srtp is None else self.srtp.protect_rtcp(report)
+
+    def goodbye(self, now: float) -> bytes | None:
+        """The protected last report, with a BYE behind it; None if nothing was ever sent."""
+        if self.srtp is None or not self.reports.sent_packets:
+            return None
+        return self.srtp.protect_rtcp(self.reports.goodbye(now))
+
+    def _handle_rtcp(self, srtp: Srtp, packet: bytes, now: float) -> Heard | Drop:
+        plain = srtp.unprotect_rtcp(packet)
+        if plain is None:
+            return Drop.NOT_AUTHENTIC
+        self._counters.counts[Count.RTCP_IN] += 1
+        source, index = packet[4:8], srtp.rtcp_index(packet)
+        is_newest = index > self._rtcp_indexes.get(source, -1)
+        if is_newest:  # as bounded as the SRTP session's sources
+            self._rtcp_indexes[source] = index
+        if not self.reports.handle_rtcp(plain, now):
+            self._counters.drops[Drop.RTCP_MALFORMED] += 1
+        return Heard(is_newest, None)
+
+    def _handle_rtp(self, srtp: Srtp, packet: bytes, now: float) -> Heard | Drop:
+        plain = srtp.unprotect(packet)
+        if plain is None:
+            return Drop.NOT_AUTHENTIC
+        rtp = read_rtp(plain)
+        if rtp is None:
+            self._counters.drops[Drop.RTP_MALFORMED] += 1
+            return Heard(False, None)
+        payload_type, marker, number, timestamp, ssrc, payload = rtp
+        sequence, is_newest = self.reports.handle_packet(ssrc, number, timestamp, now)
+        if payload_type != self._payload_type:
+            self._counters.drops[Drop.OTHER_PAYLOAD_TYPE] += 1
+            return Heard(is_newest, None)
+        self._counters.counts[Count.RTP_IN] += 1
+        self.packets_in += 1
+        self.bytes_in += len(payload)
+        return Heard(is_newest, OpusPacket(payload, sequence, timestamp, marker))
