@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rtcrelay.transceiver.audio import OpusPacket
-from rtcrelay.transceiver.backends import BackendFactory, Message
+from rtcrelay.transceiver.backends import Backend, BackendFactory, BaseBackend, Message
 from rtcrelay.transceiver.counters import Count, Counters, End
 from rtcrelay.transceiver.frame_clock import FrameClock, Ticket
 
@@ -42,7 +42,14 @@ class Conversation:
         self._on_frame: Callable[[int], None] | None = None
         self._ticket: Ticket | None = None
         self._may_send = False
-        self._backend = make_backend(self)
+        self._is_made = self.is_refused = False
+        """``is_refused``: the backend hung up, or raised, while it was made: there is no call."""
+        self._backend: Backend = BaseBackend()
+        try:
+            self._backend = make_backend(self)
+        except Exception:
+            self._on_failure()
+        self._is_made = True
 
     @property
     def wants_dtx(self) -> bool:
@@ -66,7 +73,7 @@ class Conversation:
 
     def hang_up(self) -> None:
         """See `Call.hang_up`."""
-        self._carrier.end_by_backend(End.BACKEND_ENDED)
+        self._end(End.BACKEND_ENDED)
 
     # -- what the backend is told
 
@@ -116,4 +123,10 @@ class Conversation:
     def _on_failure(self) -> None:
         self._counters.counts[Count.BACKEND_FAILURES] += 1
         log.exception("session %s: the backend raised", self._carrier.id)
-        self._carrier.end_by_backend(End.BACKEND_FAILED)
+        self._end(End.BACKEND_FAILED)
+
+    def _end(self, end: End) -> None:
+        if self._is_made:
+            self._carrier.end_by_backend(end)
+        else:
+            self.is_refused = True

@@ -131,6 +131,9 @@ class Transceiver:
         offer = read_offer(offer_text)
         ice = self._credentials()
         session = Session(self, ice, offer, self.now())
+        if session.conversation.is_refused:
+            session.conversation.close()
+            raise OverloadedError("what answers calls here takes none now")
         resource = self._mint.resource(self._entries.__contains__)
         placed = self._entries[resource] = Placed(session, secrets.token_urlsafe(16), _make_etag())
         self._resources[session] = resource

@@ -35,7 +35,7 @@ class Call(Protocol):
         """Sends a message on an open data channel. False if it is not open or too much waits on it."""
 
     def hang_up(self) -> None:
-        """Ends the session; the client is told."""
+        """Ends the session; the client is told. While the backend is made: the offer is refused (503)."""
 
 
 class Backend(Protocol):

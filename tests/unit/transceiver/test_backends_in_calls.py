@@ -11,6 +11,7 @@ import pytest
 from rtcrelay.transceiver.audio import OpusPacket
 from rtcrelay.transceiver.backends import BaseBackend, Call, Message
 from rtcrelay.transceiver.counters import Count, End
+from rtcrelay.transceiver.transceiver import OverloadedError
 
 from .network import Caller, Network, arrival
 
@@ -86,6 +87,29 @@ def test_a_backend_that_raises_while_it_is_closed_is_counted(
     assert network.count(Count.BACKEND_FAILURES) == 1
     assert caller.session.end is End.DELETED
     assert network.transceiver.session_count == 0
+
+
+@pytest.mark.parametrize("how", ["hang up", "raise"])
+def test_a_backend_that_gives_up_while_it_is_made_refuses_the_offer(network: Network, how: str) -> None:
+    closed: list[str] = []
+
+    class Busy(BaseBackend):
+        def __init__(self, call: Call) -> None:
+            call.start_frames(lambda number: closed.append("a frame"))
+            if how == "raise":
+                raise RuntimeError("no line to the model")
+            call.hang_up()
+
+        def on_close(self) -> None:
+            closed.append("closed")
+
+    use(network, Busy)
+    with pytest.raises(OverloadedError, match="takes none now"):
+        Caller(network)
+    assert network.transceiver.session_count == 0
+    assert network.transceiver.timers.poll_timeout() is None
+    assert closed == (["closed"] if how == "hang up" else [])
+    assert network.count(Count.BACKEND_FAILURES) == (how == "raise")
 
 
 def test_a_backend_can_hang_up(network: Network, caplog: pytest.LogCaptureFixture) -> None:
