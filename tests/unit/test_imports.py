@@ -1,7 +1,8 @@
 """Imports go one way, and each heavy or foreign library has one door.
 
-The layers, from the top: ``cli``; ``relay``, ``transceiver``, ``client``, ``signaling``, ``debug``; ``rtc``; then what
-all may use. A module imports from its own layer's package and from below, never from above or beside.
+The layers, from the top: ``cli``; ``relay``, ``transceiver``, ``client``, ``signaling``, ``debug``; ``audio``;
+``rtc``; then what all may use. A module imports from its own layer's package and from below, never from above or
+beside.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ ALLOWED = {
     "admin": {"errors", "config", "daemon", "http", "__init__"},
     "metrics": {"errors", "config", "daemon", "keys", "__init__"},
     "rtc": BASE,
-    **{name: BASE | {"rtc"} for name in MIDDLE},
-    "cli": BASE | MIDDLE | {"rtc"},
+    "audio": BASE | {"rtc"},
+    **{name: BASE | {"rtc", "audio"} for name in MIDDLE},
+    "cli": BASE | MIDDLE | {"rtc", "audio"},
     "__main__": {"cli"},
 }
 
