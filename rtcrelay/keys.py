@@ -11,17 +11,18 @@ import hmac
 import os
 import re
 import secrets
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from rtcrelay._dataplane import UFRAG_LENGTH, KeyRing
 from rtcrelay.config.text import is_loopback
 from rtcrelay.errors import BackendError, ConfigError, ExitStatus, UsageError
+from rtcrelay.secret_files import read_secret_file
 
 DEMO_SECRET = b"rtcrelay-demo-01"
 """The published key of `rtcrelay demo` (16 bytes). Worth nothing, so accepted on loopback only."""
@@ -29,11 +30,11 @@ DEMO_SECRET = b"rtcrelay-demo-01"
 MAX_KEY_ID = 7
 """Three bits of the ufrag's first character."""
 
+_TIMES = ("created", "changed")
 _STATES = ("active", "accept", "revoked")
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _HEX_SECRET = re.compile(r"[0-9a-fA-F]{32}")
-# 0440 and the like are how systemd and Kubernetes mount secrets for a service's group.
-_FORBIDDEN_MODES = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+_MAKE_ONE = "make one with 'rtcrelay keys generate -o FILE'"
 _MAX_FILE_BYTES = 65_536
 
 
@@ -49,6 +50,8 @@ class Key:
     """``active`` mints and accepts, ``accept`` accepts only, ``revoked`` is refused."""
     created: datetime | None = None
     """When it was made, as the file says."""
+    changed: datetime | None = None
+    """When its state changed last, as the file says; None: never, or nobody wrote it down."""
 
     @property
     def fingerprint(self) -> str:
@@ -77,6 +80,10 @@ class KeyFile:
         """Whether a key that is accepted is the published one."""
         return any(key.secret == DEMO_SECRET and key.state != "revoked" for key in self.keys)
 
+    def report(self) -> list[dict[str, Any]]:
+        """What a server tells about its keys: id, state and fingerprint of each."""
+        return [{"id": key.id, "state": key.state, "fingerprint": key.fingerprint} for key in self.keys]
+
     def fingerprints(self) -> list[tuple[int, str]]:
         """(id, fingerprint) of every key, by id."""
         return [(key.id, key.fingerprint) for key in self.keys]
@@ -86,10 +93,7 @@ class KeyFile:
 
         Not a promise that the ufrag opens: `open_ufrag` says so.
         """
-        first = _BASE32.find(ufrag[:1]) if len(ufrag) == UFRAG_LENGTH else -1
-        version, key_id = divmod(first, 8)
-        if version != 0:
-            return None
+        key_id = key_id_of(ufrag)
         for key in self.keys:
             if key.id == key_id and key.state != "revoked":
                 digest = hmac.digest(key.secret, b"rtcrelay probe 1" + ufrag.encode(), "sha256")
@@ -97,10 +101,16 @@ class KeyFile:
         return None
 
 
+def key_id_of(ufrag: str) -> int | None:
+    """The key that a ufrag names, 0 to 7; None if it is no ufrag of ours. Not a promise that it opens."""
+    version, key_id = divmod(_BASE32.find(ufrag[:1]) if len(ufrag) == UFRAG_LENGTH else -1, 8)
+    return key_id if version == 0 else None
+
+
 def load_key_file(path: Path) -> KeyFile:
     """Reads a key ring. Raises ConfigError that names the file, the key by index, and what was expected."""
     try:
-        content = tomllib.loads(_read(path).decode())
+        content = tomllib.loads(read_secret_file(path, "key file", _MAX_FILE_BYTES, hint=_MAKE_ONE).decode())
     except UnicodeDecodeError as error:
         raise ConfigError(f"key file {path} is not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
@@ -183,49 +193,13 @@ def write_key_file(path: Path, content: str, *, force: bool = False) -> None:
         raise BackendError(f"cannot write key file {path}: {_reason(error)}", status=ExitStatus.IO) from error
 
 
-def _read(path: Path) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        hint = "make one with 'rtcrelay keys generate -o FILE'" if isinstance(error, FileNotFoundError) else None
-        raise ConfigError(f"cannot read key file {path}: {_reason(error)}", hint=hint) from error
-    try:
-        # The open file, not the name: what is checked is what is read.
-        _check_access(path, os.fstat(descriptor))
-        content = os.read(descriptor, _MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot read key file {path}: {_reason(error)}") from error
-    finally:
-        os.close(descriptor)
-    if len(content) > _MAX_FILE_BYTES:
-        raise ConfigError(f"key file {path} is over {_MAX_FILE_BYTES} bytes, expected up to eight keys")
-    return content
-
-
-def _check_access(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"key file {path} is not a regular file")
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & _FORBIDDEN_MODES:
-        who = "others may read or change it" if mode & (stat.S_IROTH | stat.S_IWOTH) else "its group may change it"
-        raise ConfigError(
-            f"key file {path} has mode {mode:04o}: {who}, expected 0600, 0400 or 0440", hint=f"chmod 600 {path}"
-        )
-    if status.st_uid not in (0, os.geteuid()):
-        raise ConfigError(
-            f"key file {path} belongs to user {status.st_uid}, who could change it, expected this user"
-            f" ({os.geteuid()}) or root",
-            hint=f"chown {os.geteuid()} {path}",
-        )
-
-
 def _key(path: Path, index: int, table: object) -> Key:
     # No wrong value is shown: what stands in a wrong place may be the secret.
     where = f"key file {path}: keys[{index}]"
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where} must be a table")
     _check_fields(where, table)
-    key_id, secret, state, created = (table.get(name) for name in ("id", "secret", "state", "created"))
+    key_id, secret, state = (table.get(name) for name in ("id", "secret", "state"))
     if type(key_id) is not int or not 0 <= key_id <= MAX_KEY_ID:
         raise ConfigError(f"{where}.id must be a whole number from 0 to {MAX_KEY_ID}")
     if not isinstance(secret, str) or not _HEX_SECRET.fullmatch(secret):
@@ -233,20 +207,30 @@ def _key(path: Path, index: int, table: object) -> Key:
         raise ConfigError(f"{where}.secret must be 32 hexadecimal digits, not {found}")
     if state not in _STATES:
         raise ConfigError(f"{where}.state must be {', '.join(_STATES[:2])} or {_STATES[2]}")
-    if created is not None and not isinstance(created, datetime):
-        raise ConfigError(f"{where}.created must be a date and time such as 2026-11-22T10:00:00Z")
-    if created is not None and created.tzinfo is None:
-        created = created.replace(tzinfo=UTC)
-    return Key(key_id, bytes.fromhex(secret), str(state), created)
+    created, changed = (_time(f"{where}.{name}", table.get(name)) for name in _TIMES)
+    return Key(key_id, bytes.fromhex(secret), str(state), created, changed)
+
+
+def _time(where: str, time: object) -> datetime | None:
+    if time is None:
+        return None
+    if not isinstance(time, datetime):
+        raise ConfigError(f"{where} must be a date and time such as 2026-11-22T10:00:00Z")
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _check_fields(where: str, table: Mapping[str, Any]) -> None:
-    for name in ("id", "secret", "state"):
+    known = ("id", "secret", "state", *_TIMES)
+    for name in known[:3]:
         if name not in table:
             raise ConfigError(f"{where}.{name} is missing")
-    unknown = sorted(set(table) - {"id", "secret", "state", "created"})
+    unknown = sorted(set(table) - set(known))
     if unknown:
-        raise ConfigError(f"{where}: unknown key {unknown[0]}, expected id, secret, state and created")
+        near = get_close_matches(unknown[0], known, 1)
+        raise ConfigError(
+            f"{where}: unknown key {unknown[0]}, expected id, secret, state, created and changed",
+            hint=f"did you mean {near[0]}?" if near else None,
+        )
 
 
 def _check_ring(path: Path, keys: tuple[Key, ...]) -> None:

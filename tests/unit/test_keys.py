@@ -104,14 +104,15 @@ def test_no_repr_shows_a_secret(path: Path) -> None:
         (entry(state="on"), "keys[0].state must be active, accept or revoked"),
         (entry(state=SECRET), "keys[0].state must be active, accept or revoked"),
         (entry(more="created = 1"), "keys[0].created must be a date and time such as 2026-11-22T10:00:00Z"),
-        (entry(more="colour = 1"), "keys[0]: unknown key colour, expected id, secret, state and created"),
+        (entry(more="changed = 'x'"), "keys[0].changed must be a date and time such as 2026-11-22T10:00:00Z"),
+        (entry(more="colour = 1"), "keys[0]: unknown key colour, expected id, secret, state, created and changed"),
         ("[[keys]]\nid = 0\nstate = 'active'\n", "keys[0].secret is missing"),
         (entry(0) + entry(0, OTHER, "accept"), "keys[1].id is 0, as keys[0].id already, expected each id once"),
         (entry(0) + entry(1, OTHER), "keys[1].state is active, as keys[0].state already, expected one active key"),
         (entry(0) + entry(1, state="accept"), "keys[1].secret is the same as keys[0].secret, expected a new one"),
         (f"[[keys]]\nsecret = {SECRET}", "is not valid TOML: "),
         (b"\xff", "is not UTF-8 text"),
-        (b"#" * 70_000, "is over 65536 bytes, expected up to eight keys"),
+        (b"#" * 70_000, "is over 65536 bytes"),
     ],
 )
 def test_a_wrong_ring_is_refused_with_the_key_and_what_was_expected(
