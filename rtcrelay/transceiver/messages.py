@@ -87,6 +87,11 @@ class Messages:
         """How many are open."""
         return len(self._channels.open_channels()) if self._channels is not None else 0
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels of those, as their opener wrote them."""
+        return self._channels.labels() if self._channels is not None else []
+
     def _send(self, channel: int, message: Message) -> bool:
         return self._channels is not None and self._channels.send(channel, message)
 

@@ -84,7 +84,7 @@ def describe_session(session: Session, node: str, now: float) -> dict[str, objec
 def describe_fully(session: Session, settings: TransceiverSettings, now: float) -> dict[str, object]:
     """`/v1/sessions/ID`: the row, and besides ``backend``, ``ends_in_s`` (the time limit), every path
     (``all_paths``), the labels of the open data channels, and every RTP source that was heard (``sources``)."""
-    reports, link = session.reports, session.link
+    reports, link = session.media.reports, session.link
     current = reports.current
     return {
         **describe_session(session, settings.node, now),
@@ -101,7 +101,7 @@ def describe_fully(session: Session, settings: TransceiverSettings, now: float) 
             }
             for path in link.paths.all_paths()
         ],
-        "channel_labels": session.channels.labels() if session.channels else [],
+        "channel_labels": session.messages.labels,
         "sources": [
             {
                 "ssrc": source.ssrc,
