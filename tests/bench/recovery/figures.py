@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from rtcrelay._dataplane import SPP_HEADER
@@ -111,12 +112,10 @@ def _count_losses(
         way.lost_beyond += sum(sending[number] > forwards_at for number in lost)
 
 
-def _longest_gap(
-    sending: dict[int, float], coming: Sequence[tuple[float, int]], spacing: float, echo: bool
-) -> float:
+def _longest_gap(sending: dict[int, float], coming: Sequence[tuple[float, int]], spacing: float, echo: bool) -> float:
     """A packet is due one sending interval after the one before it came; an echo, whatever made it, the usual one."""
     longest = 0.0
-    for (before, number), (at, _) in zip(coming, coming[1:], strict=False):
+    for (before, number), (at, _) in pairwise(coming):
         following = None if echo else sending.get(number + 1)
         interval = spacing if following is None or number not in sending else following - sending[number]
         longest = max(longest, at - before - interval)

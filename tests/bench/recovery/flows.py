@@ -11,7 +11,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,6 +45,31 @@ class Direction:
     """(time, rows)."""
 
 
+class Turns:
+    """Which flows speak when: each once in every round, evenly spread over it."""
+
+    def __init__(self, count: int, spacing: float, phase: float) -> None:
+        """``phase`` is the part of a round, 0 to 1, by which this begins earlier."""
+        self._count, self._spacing = count, spacing
+        self._last: float | None = None
+        self._due = phase * count
+        self._spoken = self._number = 0
+
+    def due(self, now: float) -> Iterator[tuple[int, int, int]]:
+        """(first flow, flow after the last, number of the round) of the bursts since the last call. After a pause of
+        more than a round the clock begins anew."""
+        passed = 0.0 if self._last is None else now - self._last
+        self._last = now
+        self._due += min(passed / self._spacing, 1.0) * self._count
+        while self._due >= 1:
+            first = self._spoken
+            last = min(self._count, first + int(self._due))
+            self._due -= last - first
+            yield first, last, self._number
+            self._spoken = last % self._count
+            self._number += self._spoken == 0
+
+
 class Flows:
     """The clients and the transceiver."""
 
@@ -57,13 +82,11 @@ class Flows:
         self._flow_of = {host: at for at, host in enumerate(self.hosts)}
         self.clients, self.transceiver = _bound("0.0.0.0"), _bound("127.0.0.1")
         self.up, self.down = Direction(), Direction()
-        self.number = 0
-        """Of the next round."""
+        self._up_turns, self._down_turns = Turns(count, spacing, 0.0), Turns(count, spacing, 0.5)
         self._from_clients, self._from_transceiver = Batch(count), Batch(count)
         self._from_clients.set_length(PAYLOAD)
         self._from_clients.send_from(self.hosts)
         self._received = Batch(_BATCH)
-        self._position = 0.0
         self._ufrags: list[bytes] = []
         self._next_checks: list[float] = []
         for at in range(count):
@@ -115,10 +138,8 @@ class Flows:
 
     def run(self, seconds: float, on_tick: Callable[[float], object] = lambda now: None) -> None:
         """Lets every flow speak for so long; ``on_tick`` is called with the time at least every millisecond."""
-        end, last = time.monotonic() + seconds, time.monotonic()
+        end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
-            self._position += (now - last) / self.spacing * self.count
-            last = now
             self._speak(now)
             if self.checks:
                 self._check_when_due(now)
@@ -140,34 +161,21 @@ class Flows:
         _RTP.pack_into(rows, at * ROW + offset, 0x80, 0x6F, 0, 0, at + 1, at, 0)
 
     def _speak(self, now: float) -> None:
-        """Sends what is due: one flow after the other, round after round."""
-        first = 0
-        while self._position >= 1:
-            first = self._spoken
-            last = min(self.count, first + int(self._position))
-            self._position -= last - first
-            self._send_round(now, first, last)
-            self._spoken = last % self.count
-            self.number += self._spoken == 0
-
-    _spoken = 0
-    """Flows of this round that have spoken."""
-
-    def _send_round(self, now: float, first: int, last: int) -> None:
-        number = self.number
-        low = number & 0xFFFF
-        for batch, offset, used in ((self._from_clients, 0, True), (self._from_transceiver, SPP_HEADER, not self.echo)):
-            if used:
-                rows = batch.rows
-                for at in range(first * ROW + offset, last * ROW + offset, ROW):
-                    rows[at + 2] = low >> 8
-                    rows[at + 3] = low & 0xFF
-                    rows[at + 16 : at + 20] = number.to_bytes(4, "big")
-        self._from_clients.send(self.clients, first, last)
-        self.up.sent.append((now, first, last, number))
-        if not self.echo:
+        """Sends what is due: flow after flow, round after round, both sides half a round apart."""
+        for first, last, number in self._up_turns.due(now):
+            self._number(self._from_clients.rows, first, last, number, 0)
+            self._from_clients.send(self.clients, first, last)
+            self.up.sent.append((now, first, last, number))
+        for first, last, number in () if self.echo else self._down_turns.due(now):
+            self._number(self._from_transceiver.rows, first, last, number, SPP_HEADER)
             self._from_transceiver.send(self.transceiver, first, last)
             self.down.sent.append((now, first, last, number))
+
+    def _number(self, rows: bytearray, first: int, last: int, number: int, offset: int) -> None:
+        low, whole = (number & 0xFFFF).to_bytes(2, "big"), number.to_bytes(4, "big")
+        for at in range(first * ROW + offset, last * ROW + offset, ROW):
+            rows[at + 2 : at + 4] = low
+            rows[at + 16 : at + 20] = whole
 
     def _take(self) -> None:
         """Takes what has arrived at both ends, and waits a moment if nothing has."""

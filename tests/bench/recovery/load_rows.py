@@ -117,7 +117,9 @@ FAULTS: Final = (
 )
 
 
-def run_fault(fault: Fault, count: int, trials: int, progress: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
+def run_fault(
+    fault: Fault, count: int, trials: int, progress: Callable[[str], object] = lambda _: None
+) -> dict[str, Any]:
     """One row at one size: its figures over all trials."""
     up, down = Way(), Way()
     with bed_for(fault, count) as bed:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -139,10 +139,8 @@ class Prober:
             pass
         if now - self._asked_at >= _PROBE_EVERY:
             self._asked_at = now
-            try:
+            with suppress(ConnectionRefusedError):
                 self._sock.send(_PROBE + secrets.token_bytes(12))
-            except ConnectionRefusedError:
-                pass
 
     def close(self) -> None:
         """Ends the socket."""
