@@ -9,8 +9,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from rtcrelay.relay.early_answers import Left
+
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Event
+    from rtcrelay.relay.early_answers import EarlyAnswers
 
 Listener: TypeAlias = "Callable[[Sequence[Event], int], None]"
 """Takes events, and how many the data plane lost since the last call. Must not block."""
@@ -35,6 +38,15 @@ class EventFeed:
         self._holds = False
         self._lost = 0
         self._descriptor: int | None = None
+        self.early: EarlyAnswers | None = None
+        """Who reads the events until `begin`, if anybody; listeners wait."""
+
+    async def begin(self) -> Left:
+        """Reads from now on; returns what the early reader leaves."""
+        early, self.early = self.early, None
+        left = Left() if early is None else await asyncio.to_thread(early.finish)
+        self._apply()
+        return left
 
     def subscribe(self, listener: Listener) -> None:
         """Has ``listener`` called with every event from now on."""
@@ -61,6 +73,8 @@ class EventFeed:
                 listener(events, new)
 
     def _apply(self) -> None:
+        if self.early is not None:
+            return
         descriptor = self._source.listen(bool(self._listeners), route_cache=self._holds and bool(self._listeners))
         loop = asyncio.get_running_loop()
         if self._listeners and self._descriptor is None:

@@ -13,12 +13,13 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from rtcrelay.errors import BackendError
 from rtcrelay.relay.event_feed import EventFeed
-from rtcrelay.relay.route_entry import PathKey, RouteEntry, read_entry
+from rtcrelay.relay.route_entry import PathKey, RouteEntry, routes_of
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Address, Event
@@ -116,6 +117,12 @@ class RouteCache:
 
     async def run(self) -> None:
         """Serves until cancelled; what waits then is for `flush`."""
+        with suppress(BackendError):
+            await self._store.ping()  # a library that is imported, and a connection that waits for the first question
+        left = await self._feed.begin()
+        for name in ("asked", "found", "missed", "refused"):
+            setattr(self.counts, name, getattr(self.counts, name) + getattr(left, name))
+        self.handle_events(left.events, 0)
         self._feed.hold_packets(True)
         self._feed.subscribe(self.handle_events)
         try:
@@ -200,19 +207,11 @@ class RouteCache:
                 self._restore(questions, values)
 
     def _restore(self, questions: Sequence[PathKey], values: Sequence[str | None]) -> None:
-        routes, now = [], _now_ms()
-        for key, value in zip(questions, values, strict=True):
-            if value is None:
-                self.counts.missed += 1
-                continue
-            entry = read_entry(value)
-            if entry is None or entry.cluster != self._cluster or entry.expires_ms <= now:
-                self.counts.refused += 1
-                continue
-            routes.append((key.client, key.ingress, entry.next_hop))
+        routes, missed, refused = routes_of(questions, values, self._cluster, _now_ms())
         taken = self._relay.restore(routes) if routes else 0
+        self.counts.missed += missed
         self.counts.found += taken
-        self.counts.refused += len(routes) - taken
+        self.counts.refused += refused + len(routes) - taken
 
     async def _wait_for_the_store(self) -> None:
         """Holds no packets while nobody could answer for them."""

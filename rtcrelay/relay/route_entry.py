@@ -8,6 +8,7 @@ question per key.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -80,6 +81,24 @@ def read_entry(text: str) -> RouteEntry | None:
     if next_hop is None or cluster is None or created is None or expires is None:
         return None
     return RouteEntry(cluster, next_hop, fields[3], created, expires)
+
+
+def routes_of(
+    keys: Sequence[PathKey], values: Sequence[str | None], cluster: int, now_ms: int
+) -> tuple[list[tuple[Address, int, Address]], int, int]:
+    """What a store's answers say: routes as the data plane takes them, how many keys it has nothing for, and how many
+    entries are malformed, expired or of another cluster."""
+    routes, missed, refused = [], 0, 0
+    for key, value in zip(keys, values, strict=True):
+        if value is None:
+            missed += 1
+            continue
+        entry = read_entry(value)
+        if entry is None or entry.cluster != cluster or entry.expires_ms <= now_ms:
+            refused += 1
+            continue
+        routes.append((key.client, key.ingress, entry.next_hop))
+    return routes, missed, refused
 
 
 def _address(ip: str, port: str) -> Address | None:

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import rtcrelay
 from rtcrelay._dataplane import Relay
@@ -22,6 +23,9 @@ from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.relay.policy import load_policy, relay_config
 from rtcrelay.relay.redis_password import read_redis_password
+
+if TYPE_CHECKING:
+    from rtcrelay.relay.early_answers import EarlyAnswers
 
 log = logging.getLogger("rtcrelay.relay")
 
@@ -64,8 +68,7 @@ def run(
                 workers = succeed(relay, settings, admin)
             else:
                 start(relay)
-            if settings.redis is not None:
-                relay.listen(True, route_cache=True)  # what happens before the route cache is there waits for it
+            answers = answer_early(relay, settings, password)
             try:
                 _announce(relay, settings, key_file)
                 from rtcrelay.relay.control import Control
@@ -73,11 +76,14 @@ def run(
                 control = Control(
                     relay, settings, key_file, reread or (lambda: settings), workers=workers, redis_password=password
                 )
+                control.feed.early = answers
                 status = control.run(admin_socket, metrics_socket, late)
                 if control.has_successor:
                     admin.leave()
                 return status
             finally:
+                if answers is not None:
+                    answers.finish()
                 relay.stop()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
@@ -91,6 +97,20 @@ def start(relay: Relay) -> None:
         raise bind_error(str(error.filename), "ulpn", error) from error
     for warning in warnings:
         log.warning("%s", warning)
+
+
+def answer_early(relay: Relay, settings: RelaySettings, password: str | None) -> EarlyAnswers | None:
+    """Has the data plane's questions answered, or kept, until the route cache is there; None if nobody answers yet."""
+    if settings.redis is None:
+        return None
+    relay.listen(True, route_cache=True)  # what happens before the route cache is there waits for it
+    from rtcrelay.relay.early_answers import EarlyAnswers, can_answer
+
+    if not can_answer(settings.redis):
+        return None
+    early = EarlyAnswers(relay, settings.redis, password, settings.cluster)
+    early.start()
+    return early
 
 
 def succeed(relay: Relay, settings: RelaySettings, admin: AdminSocket) -> int:

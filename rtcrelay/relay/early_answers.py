@@ -1,0 +1,148 @@
+"""Who answers the data plane's questions in the first moments of a relay's life?
+
+A relay that was killed is asked about all its calls at once as soon as it forwards, and asyncio, aiohttp and redis
+take 0.4 s to import. So a thread that speaks the protocol by hiredis alone answers until the route cache is there.
+It asks with the same keys under the same time-outs, writes nothing, and gives up at the first trouble: whatever it
+leaves, the route cache finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import hiredis
+
+from rtcrelay.relay.route_entry import PathKey, routes_of
+
+if TYPE_CHECKING:
+    from rtcrelay._dataplane import Event, Relay
+
+CONNECT_SECONDS: Final = 0.5
+ANSWER_SECONDS: Final = 0.25
+BATCH: Final = 1024
+"""Questions in one MGET: the first answers are used while the next are read."""
+SWITCH_SECONDS: Final = 0.0005
+"""How long imports may keep the interpreter from this thread; Python's default is ten times as long."""
+
+
+@dataclass(slots=True)
+class Left:
+    """What the thread leaves to the route cache."""
+
+    events: list[Event] = field(default_factory=list)
+    """Those that were no questions."""
+    asked: int = 0
+    found: int = 0
+    missed: int = 0
+    refused: int = 0
+
+
+class EarlyAnswers:
+    """Answers from `start` to `finish`."""
+
+    def __init__(self, relay: Relay, url: str, password: str | None, cluster: int) -> None:
+        """``password`` is used if the URL has none."""
+        self._relay, self._url, self._password, self._cluster = relay, url, password, cluster
+        self._left = Left()
+        self._stop_read, self._stop_write = os.pipe()
+        self._thread = threading.Thread(target=self._run, name="early-answers", daemon=True)
+        self._switch_interval = sys.getswitchinterval()
+
+    def start(self) -> None:
+        """Begins to answer, if the URL is one that needs no more than this: redis:// or unix://."""
+        sys.setswitchinterval(SWITCH_SECONDS)
+        self._thread.start()
+
+    def finish(self) -> Left:
+        """Ends, within `ANSWER_SECONDS`; whoever calls it reads the relay's events from then on."""
+        with contextlib.suppress(OSError):
+            os.write(self._stop_write, b"!")
+        self._thread.join()
+        sys.setswitchinterval(self._switch_interval)
+        for descriptor in (self._stop_read, self._stop_write):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        return self._left
+
+    def _run(self) -> None:
+        told = self._relay.listen(True, route_cache=True)
+        with contextlib.suppress(OSError, ValueError, EOFError, hiredis.HiredisError), _connect(self._url) as server:
+            reader = hiredis.Reader()
+            for command in _greeting(self._url, self._password):
+                _ask(server, reader, command)
+            poll = select.poll()
+            poll.register(told, select.POLLIN)
+            poll.register(self._stop_read, select.POLLIN)
+            while self._stop_read not in [descriptor for descriptor, _ in poll.poll()]:
+                self._answer(server, reader)
+
+    def _answer(self, server: socket.socket, reader: Any) -> None:
+        events, _ = self._relay.events()
+        questions = [PathKey(event.client, event.ingress) for event in events if event.what == "asked"]
+        self._left.events += [event for event in events if event.what != "asked"]
+        self._left.asked += len(questions)
+        for start in range(0, len(questions), BATCH):
+            batch = questions[start : start + BATCH]
+            values: Sequence[bytes | None] = _ask(server, reader, ("MGET", *(key.text() for key in batch)))
+            texts = [None if value is None else value.decode(errors="replace") for value in values]
+            routes, missed, refused = routes_of(batch, texts, self._cluster, time.time_ns() // 1_000_000)
+            taken = self._relay.restore(routes) if routes else 0
+            self._left.missed += missed
+            self._left.refused += refused + len(routes) - taken
+            self._left.found += taken
+
+
+def can_answer(url: str) -> bool:
+    """Whether a URL names one plain server. The others, with TLS or several servers, are left to the route cache."""
+    return urlsplit(url).scheme in ("redis", "unix")
+
+
+def _connect(url: str) -> socket.socket:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server.settimeout(CONNECT_SECONDS)
+        server.connect(unquote(parts.path))
+    else:
+        server = socket.create_connection((parts.hostname or "localhost", parts.port or 6379), CONNECT_SECONDS)
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    server.settimeout(ANSWER_SECONDS)
+    return server
+
+
+def _greeting(url: str, password: str | None) -> list[tuple[str, ...]]:
+    """What redis-py would say first for the same URL."""
+    parts = urlsplit(url)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    user = query.get("username") or unquote(parts.username or "")
+    word = query.get("password") or unquote(parts.password or "") or password
+    database = query.get("db") or (parts.path.strip("/") if parts.scheme != "unix" else "") or "0"
+    commands: list[tuple[str, ...]] = []
+    if word:
+        commands.append(("AUTH", user, word) if user else ("AUTH", word))
+    if database != "0":
+        commands.append(("SELECT", database))
+    return commands
+
+
+def _ask(server: socket.socket, reader: Any, command: tuple[str, ...]) -> Any:
+    """The answer to a command; OSError, EOFError or ValueError if there is none."""
+    server.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]  # a tuple of any length
+    while (answer := reader.gets()) is False:
+        received = server.recv(65_536)
+        if not received:
+            raise EOFError
+        reader.feed(received)
+    if isinstance(answer, hiredis.ReplyError):
+        raise ValueError
+    return answer
