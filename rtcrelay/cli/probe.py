@@ -1,0 +1,12 @@
+"""``rtcrelay probe``: ask relays and servers, and see what they answer. A command each in its own file."""
+
+from __future__ import annotations
+
+from rtcrelay.cli.app import new_group
+from rtcrelay.cli.options import leaf
+from rtcrelay.cli.probe_stun import EXAMPLES as STUN_EXAMPLES
+from rtcrelay.cli.probe_stun import stun
+
+app = new_group()
+app.callback()(lambda: None)
+leaf(app, "stun", printing=True, examples=STUN_EXAMPLES)(stun)
