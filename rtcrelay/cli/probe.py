@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import leaf
+from rtcrelay.cli.probe_route import EXAMPLES as ROUTE_EXAMPLES
+from rtcrelay.cli.probe_route import route
 from rtcrelay.cli.probe_stun import EXAMPLES as STUN_EXAMPLES
 from rtcrelay.cli.probe_stun import stun
 
 app = new_group()
-app.callback()(lambda: None)
 leaf(app, "stun", printing=True, examples=STUN_EXAMPLES)(stun)
+leaf(app, "route", printing=True, examples=ROUTE_EXAMPLES)(route)
