@@ -89,9 +89,9 @@ def first_line(name: str) -> str:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise DataError(f"{name}: the password is not UTF-8 text") from error
+        raise DataError(f"{name}: the first line is not UTF-8 text") from error
     if not text:
-        raise DataError(f"{name}: the first line is empty, expected a password")
+        raise DataError(f"{name}: the first line is empty, expected a secret")
     return text
 
 

@@ -6,9 +6,12 @@ from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import leaf
 from rtcrelay.cli.probe_route import EXAMPLES as ROUTE_EXAMPLES
 from rtcrelay.cli.probe_route import route
+from rtcrelay.cli.probe_session import EXAMPLES as SESSION_EXAMPLES
+from rtcrelay.cli.probe_session import session
 from rtcrelay.cli.probe_stun import EXAMPLES as STUN_EXAMPLES
 from rtcrelay.cli.probe_stun import stun
 
 app = new_group()
 leaf(app, "stun", printing=True, examples=STUN_EXAMPLES)(stun)
 leaf(app, "route", printing=True, examples=ROUTE_EXAMPLES)(route)
+leaf(app, "session", printing=True, examples=SESSION_EXAMPLES)(session)
