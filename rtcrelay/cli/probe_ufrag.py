@@ -22,7 +22,7 @@ from rtcrelay.config.text import is_loopback
 from rtcrelay.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtcrelay._dataplane import Address
+    from rtcrelay._dataplane import Address, UfragKind
     from rtcrelay.keys import KeyFile
 
 ENDPOINT = typer.Option(
@@ -58,23 +58,34 @@ class Minted:
 
 def mint_probe(endpoint: str | None, node: str | None, cluster: str | None, ring: KeyFile, options: Common) -> Minted:
     """A new probe ufrag (kind 8 or 9) with the active key. Raises UsageError, ConfigError."""
-    if (endpoint is None) == (node is None):
-        raise UsageError("expected one of --endpoint and --node", hint="rtcrelay status shows both of a transceiver")
-    number = resolve(None, CLUSTER, {"cluster": cluster}, load_files(options.config, os.environ), os.environ).parsed
-    key_id = keys.require_active_key(ring)
-    nonce = secrets.randbits(24)
-    if endpoint is not None:
-        ip, port = ipv4_endpoint("--endpoint", endpoint)
-        route = Route("probe_endpoint", number, ip=ip, port=port, nonce=nonce, key_id=key_id)
-        where = f"{ip}:{port}"
-    else:
-        node_id = whole("--node", node or "", 0, 2**32 - 1)
-        route = Route("probe_node", number, node=node_id, nonce=nonce, key_id=key_id)
-        where = f"node {node_id}"
+    route = probe_route(endpoint, node, cluster, ring, options)
     ufrag = mint_ufrag(ring.ring, route)
     password = ring.probe_password(ufrag)
     assert password is not None, "an active key has a probe password"
-    return Minted(ufrag, password, key_id, number, where)
+    where = f"node {route.node}" if route.ip is None else f"{route.ip}:{route.port}"
+    return Minted(ufrag, password, route.key_id, route.cluster, where)
+
+
+def probe_route(
+    endpoint: str | None,
+    node: str | None,
+    cluster: str | None,
+    ring: KeyFile,
+    options: Common,
+    *,
+    is_probe: bool = True,
+) -> Route:
+    """What the options say of a transceiver, with the active key and a new nonce. Raises UsageError, ConfigError."""
+    if (endpoint is None) == (node is None):
+        raise UsageError("expected one of --endpoint and --node", hint="rtcrelay status shows both of a transceiver")
+    number = resolve(None, CLUSTER, {"cluster": cluster}, load_files(options.config, os.environ), os.environ).parsed
+    key_id, nonce = keys.require_active_key(ring), secrets.randbits(24)
+    if endpoint is not None:
+        ip, port = ipv4_endpoint("--endpoint", endpoint)
+        kind: UfragKind = "probe_endpoint" if is_probe else "endpoint"
+        return Route(kind, number, ip=ip, port=port, nonce=nonce, key_id=key_id)
+    node_id = whole("--node", node or "", 0, 2**32 - 1)
+    return Route("probe_node" if is_probe else "node", number, node=node_id, nonce=nonce, key_id=key_id)
 
 
 def key_file_for(target: Address, named: str | None, options: Common) -> KeyFile:
