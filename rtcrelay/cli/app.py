@@ -33,6 +33,7 @@ COMMANDS = {
     "sdp": ("rtcrelay.cli.sdp", "Look for faults in session descriptions."),
     "steer": ("rtcrelay.cli.steer", "Say where signaling would send a call, and why."),
     "explain": ("rtcrelay.cli.explain", "Say what a relay would do with packets, and why."),
+    "probe": ("rtcrelay.cli.probe", "Ask relays and servers: STUN, a route, a whole session, or a capture replayed."),
     "keys": ("rtcrelay.cli.keys", "Make and show the keys of routing ufrags."),
     "completion": ("rtcrelay.cli.about", "Print the completion script of a shell."),
     "man": ("rtcrelay.cli.about", "Show a manual page."),

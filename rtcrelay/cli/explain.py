@@ -15,8 +15,9 @@ from rtcrelay.cli.render import note
 from rtcrelay.cli.stream import StreamColumn, stream_rows
 from rtcrelay.config.options import PUBLIC_PORT, RELAY
 from rtcrelay.config.text import Address, address, format_address
-from rtcrelay.debug.captures import CaptureTally, Packet
+from rtcrelay.debug.captures import CaptureTally, Packet, open_input
 from rtcrelay.debug.explanation import Explained, Explainer, Side, Sides, explained_row
+from rtcrelay.debug.flow_map import Ways, read_flow_map
 from rtcrelay.errors import ExitStatus, UsageError
 from rtcrelay.relay.policy import load_policy, relay_config
 
@@ -52,6 +53,12 @@ _VIP = typer.Option(
     help="Public address in a capture that was taken elsewhere, IP[:3478]: the first stands for the first --listen,"
     " the second for the second.",
 )
+_FLOWS = typer.Option(
+    "--flows",
+    metavar="FILE",
+    help="What the relay knew before the first packet: the lines of 'rtcrelay flows list -o jsonl'; - is stdin."
+    " [default: nothing]",
+)
 _DROPPED = typer.Option("--dropped", help="Show dropped packets only; all are judged.")
 
 
@@ -74,13 +81,14 @@ def explain(
     source: Annotated[str | None, _SOURCE] = None,
     to: Annotated[str | None, _TO] = None,
     vip: Annotated[list[str] | None, _VIP] = None,
+    flows: Annotated[str | None, _FLOWS] = None,
     dropped: Annotated[bool, _DROPPED] = False,
 ) -> ExitStatus | None:
     """Say what a relay with these settings would do with packets, and why: the relay's own core decides.
 
-    Options and configuration file are those of 'serve relay'. The core starts empty and learns from packet to packet;
-    the time is the capture's. Packets as hex: exits with 1 if one is dropped. A capture: exits with 1 if no packet in
-    it was sent to the relay.
+    Options and configuration file are those of 'serve relay'. The core starts empty, or with --flows, and learns from
+    packet to packet; the time is the capture's. Packets as hex: exits with 1 if one is dropped. A capture: exits with 1
+    if no packet in it was sent to the relay.
     """
     refuse_both(words, read)
     settings = config.relay_settings(flags, options.config)
@@ -90,7 +98,10 @@ def explain(
             f"{len(vips)} times --vip and {len(settings.listeners)} listeners, expected at most one for each"
         )
     sides = Sides(settings.listeners, vips)
-    explainer = Explainer(relay_config(settings, load_policy(settings)[1]), sides)
+    key_file, policy = load_policy(settings)
+    explainer = Explainer(relay_config(settings, policy), sides)
+    if flows is not None:
+        _learn(explainer, flows, read, Ways(key_file.ring, settings.cluster, settings.nodes or {}), options)
     tally = CaptureTally()
     if read is not None:
         if source is not None or to is not None:
@@ -107,6 +118,17 @@ def explain(
     judged = sum(explainer.tally.outcomes.values())
     failed = not judged if read is not None else explainer.tally.dropped > 0
     return ExitStatus.PROBLEM if failed else None
+
+
+def _learn(explainer: Explainer, name: str, read: str | None, ways: Ways, options: Listing) -> None:
+    if name == "-" and read == "-":
+        raise UsageError("--flows - and -r - exclude each other: there is one stdin")
+    with open_input(name) as stream:
+        known = read_flow_map(stream, "stdin" if name == "-" else name)
+    taken = explainer.learn(known, ways)
+    left = len(known.claims) - taken
+    why = f"; {left} are of other ingresses, or these settings do not allow them" if left else ""
+    note(f"{taken} claims of {known.paths} paths taken over{why}", options)
 
 
 def _source(text: str | None) -> Address:

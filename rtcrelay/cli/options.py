@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -39,11 +40,17 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing(Common):
-    """Also what the options of commands that print rows said."""
+class Output(Common):
+    """Also what the options of commands that print something else than rows said."""
 
     form: str | None
     """table, plain, json or jsonl; None: table on a terminal, else plain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Output):
+    """Also what the options of commands that print rows said."""
+
     headers: bool
     """Whether a header line is wanted."""
     sort_by: str | None
@@ -84,6 +91,23 @@ def _common(
     return Common(-1 if quiet else verbose, Path(config) if config else None, _choice("--color", color, COLORS))
 
 
+def _printing(
+    *,
+    output: Annotated[str | None, _OUTPUT] = None,
+    as_json: Annotated[bool, _JSON] = False,
+    config: Annotated[str | None, _CONFIG] = None,
+    color: Annotated[str, _COLOR] = "",
+    quiet: Annotated[bool, _QUIET] = False,
+    verbose: Annotated[int, _VERBOSE] = 0,
+) -> Output:
+    common = _common(config=config, color=color, quiet=quiet, verbose=verbose)
+    if as_json and output not in (None, "json"):
+        raise UsageError(f"--json and -o {output} exclude each other")
+    form = "json" if as_json else output
+    form = None if form is None else _choice("-o", form, FORMATS)
+    return Output(common.verbosity, common.config, common.color, form)
+
+
 def _listing(
     *,
     output: Annotated[str | None, _OUTPUT] = None,
@@ -96,19 +120,9 @@ def _listing(
     quiet: Annotated[bool, _QUIET] = False,
     verbose: Annotated[int, _VERBOSE] = 0,
 ) -> Listing:
-    common = _common(config=config, color=color, quiet=quiet, verbose=verbose)
-    if as_json and output not in (None, "json"):
-        raise UsageError(f"--json and -o {output} exclude each other")
-    form = "json" if as_json else output
-    return Listing(
-        common.verbosity,
-        common.config,
-        common.color,
-        None if form is None else _choice("-o", form, FORMATS),
-        not no_headers,
-        sort_by,
-        None if limit is None else whole("-n", limit, 0, sys.maxsize),
-    )
+    base = _printing(output=output, as_json=as_json, config=config, color=color, quiet=quiet, verbose=verbose)
+    many = None if limit is None else whole("-n", limit, 0, sys.maxsize)
+    return Listing(base.verbosity, base.config, base.color, base.form, not no_headers, sort_by, many)
 
 
 def leaf(
@@ -116,24 +130,27 @@ def leaf(
     name: str,
     *,
     listing: bool = False,
+    printing: bool = False,
     settings: Sequence[Setting] = (),
     examples: str = "",
 ) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
     """Makes a function a command with the common options.
 
-    The function gets a `Common` (a `Listing` with ``listing``) first; with ``settings``, a mapping from setting names
-    to what was given on the command line next; then its own parameters by name. It returns an exit status, or None.
+    The function gets a `Common` (a `Listing` with ``listing``, an `Output` with ``printing``) first; with
+    ``settings``, a mapping from setting names to what was given on the command line next; then its own parameters by
+    name. It returns an exit status, or None.
     ``examples`` are lines for the end of its help.
     """
 
     def decorate(function: Callable[..., int | None]) -> Callable[..., None]:
-        shared = _parameters(_listing if listing else _common)
+        read = _listing if listing else _printing if printing else _common
         own = _parameters(function)[2 if settings else 1 :]
+        shared = [_yielding(parameter, _short_names(own)) for parameter in _parameters(read)]
         named = [_setting_parameter(setting) for setting in settings]
 
         def command(**values: Any) -> None:
             taken = {p.name: values.pop(p.name) for p in shared}
-            common = _listing(**taken) if listing else _common(**taken)
+            common = read(**taken)
             flags = [{p.name: values.pop(p.name) for p in named}] if settings else []
             try:
                 status = function(common, *flags, **values)
@@ -180,6 +197,25 @@ def _choice(option: str, text: str, choices: Sequence[str]) -> str:
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(function, eval_str=True).parameters.values())
+
+
+def _names(option: Any) -> tuple[str, ...]:
+    # Typer's signature has the first name in the place of a default, and knows better later.
+    return tuple(name for name in (option.default, *(option.param_decls or ())) if isinstance(name, str))
+
+
+def _short_names(parameters: Sequence[inspect.Parameter]) -> set[str]:
+    return {name for p in parameters for name in _names(p.annotation.__metadata__[0]) if len(name) == 2}
+
+
+def _yielding(parameter: inspect.Parameter, taken: set[str]) -> inspect.Parameter:
+    """A common option without the short name that the command has another use for: ping's -c is a count."""
+    [option] = parameter.annotation.__metadata__
+    if not taken & set(_names(option)):
+        return parameter
+    fewer = copy(option)
+    fewer.default, *fewer.param_decls = (name for name in _names(option) if name not in taken)
+    return parameter.replace(annotation=Annotated[parameter.annotation.__origin__, fewer])
 
 
 def _setting_parameter(setting: Setting) -> inspect.Parameter:

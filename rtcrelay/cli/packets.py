@@ -21,7 +21,7 @@ from rtcrelay.config.text import format_address
 from rtcrelay.debug.captures import CaptureTally, Packet, open_input, read_packets
 from rtcrelay.debug.hexdump import MAX_INPUT_BYTES, parse_hex, read_messages, unwrap
 from rtcrelay.debug.stun_integrity import Passwords, read_passwords
-from rtcrelay.errors import UsageError
+from rtcrelay.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from rtcrelay.keys import KeyFile
@@ -80,6 +80,19 @@ def capture(name: str, tally: CaptureTally) -> Iterator[Packet]:
     with open_input(name) as stream:
         _refuse_terminal(name, stream)
         yield from read_packets(stream, tally)
+
+
+def first_line(name: str) -> str:
+    """The first line of a file or of stdin: a secret that must not stand among the arguments. Raises DataError."""
+    with open_input(name) as stream:
+        line = stream.readline(4096).rstrip(b"\r\n")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: the first line is not UTF-8 text") from error
+    if not text:
+        raise DataError(f"{name}: the first line is empty, expected a secret")
+    return text
 
 
 def say_tally(tally: CaptureTally, options: Common) -> None:

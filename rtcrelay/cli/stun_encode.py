@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from rtcrelay.cli.options import Common, parsed, whole
-from rtcrelay.cli.packets import output_file
+from rtcrelay.cli.packets import first_line, output_file
 from rtcrelay.config.text import address, one_of
 from rtcrelay.debug.capture_writer import CaptureWriter
-from rtcrelay.debug.captures import open_input
 from rtcrelay.debug.hexdump import parse_hex
 from rtcrelay.debug.stun_writing import KINDS, MessagePlan, write_planned
 from rtcrelay.errors import DataError, UsageError
@@ -81,7 +80,7 @@ def encode(
         kind=parsed("CLASS", kind, one_of(*KINDS)),
         transaction=secrets.token_bytes(12) if transaction is None else _bytes("--transaction", transaction, 12),
         username=username,
-        password=_password(password_file),
+        password=None if password_file is None else first_line(password_file),
         priority=None if priority is None else whole("--priority", priority, 1, 2**31 - 1),
         role=None if role is None else parsed("--role", role, one_of("controlling", "controlled")),  # type: ignore[arg-type]  # one of the two
         tie_breaker=secrets.token_bytes(8) if tie_breaker is None else _bytes("--tie-breaker", tie_breaker, 8),
@@ -110,20 +109,6 @@ def _write_packet(writer: CaptureWriter, source: str, destination: str, message:
         writer.write(time.time_ns(), *where, message)
     except ValueError as error:
         raise UsageError(f"--from and --to: {error}") from error
-
-
-def _password(name: str | None) -> str | None:
-    if name is None:
-        return None
-    with open_input(name) as stream:
-        line = stream.readline(4096).rstrip(b"\r\n")
-    try:
-        password = line.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: the password is not UTF-8 text") from error
-    if not password:
-        raise DataError(f"{name}: the first line is empty, expected a password")
-    return password
 
 
 def _bytes(option: str, text: str, size: int) -> bytes:

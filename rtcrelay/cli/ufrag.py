@@ -147,13 +147,14 @@ def _target(
     if session is not None:
         if probe:
             raise UsageError("--probe goes with --endpoint or --node, not with --session")
-        return "session", _endpoint("--session", session), None
+        return "session", ipv4_endpoint("--session", session), None
     if node is not None:
         return "probe_node" if probe else "node", None, whole("--node", node, 0, 2**32 - 1)
-    return "probe_endpoint" if probe else "endpoint", _endpoint("--endpoint", endpoint or ""), None
+    return "probe_endpoint" if probe else "endpoint", ipv4_endpoint("--endpoint", endpoint or ""), None
 
 
-def _endpoint(option: str, text: str) -> Address:
+def ipv4_endpoint(option: str, text: str) -> Address:
+    """What an option says of a transceiver's address, which must fit into a ufrag. Raises UsageError."""
     ip, port = parsed(option, text, address(concrete=True))
     if ":" in ip:
         raise UsageError(f"{option}: {text!r} is IPv6, which does not fit into a ufrag", hint="--node N")

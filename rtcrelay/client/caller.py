@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from rtcrelay.client.channel import EchoChannel
-from rtcrelay.client.core import Call, CallConfig, CallState
-from rtcrelay.client.whip import Answer, delete_session, post_offer, restart_ice
+from rtcrelay.client.core import Call, CallConfig, CallState, usable
+from rtcrelay.client.whip import Answer, Api, delete_session, post_offer, restart_ice
 from rtcrelay.errors import PeerError, RtcrelayError
-from rtcrelay.rtc.offer_answer import IceCredentials
+from rtcrelay.rtc.offer_answer import IceCredentials, read_answer
 
 if TYPE_CHECKING:  # an alias of the stub, not of the module
     from rtcrelay._dataplane import Address
@@ -55,6 +55,12 @@ class Caller(asyncio.DatagramProtocol):
         self._held = False
         """Nothing is sent or taken between DELETE and goodbye."""
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self.api: Api = "whip"
+        """How the server ends a session."""
+        self.open_http: Callable[[], aiohttp.ClientSession] = aiohttp.ClientSession
+        """Makes the HTTP client of each request."""
+        self.choose: Callable[[list[Address]], Awaitable[list[Address]]] | None = None
+        """Picks among the addresses of the answer before any is checked; None takes all."""
         self.answer: Answer | None = None
         """What signaling said; None before."""
         self.local: Address | None = None
@@ -70,9 +76,12 @@ class Caller(asyncio.DatagramProtocol):
         self.call = Call(self._config, now=now, unix_offset=time.time() - now)
         if self._label is not None:
             self.channel = EchoChannel(self.call, self._label, self._loop.time, self._flush)
-        async with aiohttp.ClientSession() as http:
+        async with self.open_http() as http:
             self.answer = await post_offer(http, self.url, self.call.offer, token=self._token)
-        self.call.handle_answer(self.answer.sdp, self._loop.time())
+        only = None
+        if self.choose is not None:
+            only = await self.choose(usable(read_answer(self.answer.sdp).candidates))
+        self.call.handle_answer(self.answer.sdp, self._loop.time(), only=only)
         await self._bind()
         self._step()
 
@@ -114,8 +123,8 @@ class Caller(asyncio.DatagramProtocol):
             if self.answer is None or self.answer.session_url is None:
                 return None
             url, self.answer = self.answer.session_url, None
-            async with aiohttp.ClientSession() as http:
-                return await delete_session(http, url, token=self._token)
+            async with self.open_http() as http:
+                return await delete_session(http, url, token=self._token, api=self.api)
         finally:
             self._close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -88,6 +88,8 @@ class Call:
         )
         self.remote_ufrag = ""
         """The server's ufrag: the route."""
+        self.remote_is_lite = self.remote_sends = False
+        """Whether the server is an ICE-lite agent, and whether it said that it sends audio."""
         self.candidates: list[Address] = []
         """Where the answer says the server can be reached, best first, of one IP version: there is one socket."""
         self.dtls: Dtls | None = None
@@ -118,15 +120,18 @@ class Call:
 
     # -- input
 
-    def handle_answer(self, sdp: str, now: float) -> None:
-        """Takes the SDP answer and begins with the checks. PeerError if nothing can be done with it."""
+    def handle_answer(self, sdp: str, now: float, *, only: Container[Address] | None = None) -> None:
+        """Takes the SDP answer and begins with the checks, of the addresses in ``only`` if that is given. PeerError
+        if nothing can be done with it."""
         answer = read_answer(sdp)
-        self.candidates = _usable(answer.candidates)
+        self.candidates = [where for where in usable(answer.candidates) if only is None or where in only]
         if not self.candidates:
             raise PeerError("the answer names no address for the media (no a=candidate over UDP)")
         if answer.payload_type != PAYLOAD_TYPE:
             raise PeerError(f"the answer takes payload type {answer.payload_type} for Opus, expected {PAYLOAD_TYPE}")
         self.remote_ufrag = answer.ice.ufrag
+        self.remote_is_lite = answer.ice_lite
+        self.remote_sends = answer.audio_direction in ("sendrecv", "sendonly")
         self.data_offer = answer.data
         self.dtls = Dtls(self._identity, answer.dtls_role, answer.fingerprints)
         self.state = CallState.CHECKING
@@ -206,6 +211,11 @@ class Call:
     def mark_channel_open(self, now: float) -> None:
         """The owner's SCTP says that the data channel is open."""
         self._mark("channel_open_ms", now)
+
+    @property
+    def began(self) -> float:
+        """When the times of `timings` begin, on the clock of ``now``."""
+        return self._began
 
     @property
     def timings(self) -> CallTimings:
@@ -342,8 +352,8 @@ class Call:
             self._voice.stop()
 
 
-def _usable(candidates: Sequence[Candidate]) -> list[Address]:
-    """The candidates by priority, of the IP version of the first."""
+def usable(candidates: Sequence[Candidate]) -> list[Address]:
+    """The candidates' addresses by priority, of the IP version of the first: there is one socket."""
     addresses = [(candidate.ip, candidate.port) for candidate in sorted(candidates, key=lambda each: -each.priority)]
     return [address for address in addresses if (":" in address[0]) == (":" in addresses[0][0])]
 

@@ -1,12 +1,15 @@
-"""Signaling as a client sees it: WHIP's POST and DELETE (RFC 9725), one shot each.
+"""Signaling as a client sees it: WHIP's POST and DELETE (RFC 9725), one shot each; or the calls of a realtime API,
+which differ in how they end.
 
 The answer may be large or never come, and the server may be anybody's: sizes and times are bounded.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal, TypeAlias
 from urllib.parse import urljoin
 
 import aiohttp
@@ -15,13 +18,19 @@ from rtcrelay.errors import BackendError, ExitStatus, PeerError
 from rtcrelay.rtc.offer_answer import IceCredentials
 from rtcrelay.rtc.trickle import read_fragment
 
+Api: TypeAlias = Literal["whip", "realtime"]
+"""Realtime: as OpenAI's ``/v1/realtime/calls``, where a session is ended by POST of ``…/hangup``."""
+
 ANSWER_LIMIT_BYTES = 65_536
 """Larger answers are refused; chosen, an answer of ours has about 1 kB."""
+SAID_LIMIT = 300
+"""Characters of a server's own words that are passed on."""
 _HINTS = MappingProxyType(
     {
         401: "give the server's token with a token file",
         403: "give the server's token with a token file",
         404: "is the path right? rtcrelay's is /whip",
+        405: "is the path right? rtcrelay's is /whip",
         503: "the server is full or draining: try again later",
     }
 )
@@ -82,12 +91,13 @@ async def restart_ice(
 
 
 async def delete_session(
-    http: aiohttp.ClientSession, url: str, *, token: str | None = None, timeout_seconds: float = 5.0
+    http: aiohttp.ClientSession, url: str, *, token: str | None = None, api: Api = "whip", timeout_seconds: float = 5.0
 ) -> int:
     """Ends the session and returns the HTTP status. BackendError if there is no server."""
     limit = aiohttp.ClientTimeout(total=timeout_seconds)
+    method, url = ("DELETE", url) if api == "whip" else ("POST", f"{url.rstrip('/')}/hangup")
     try:
-        async with http.delete(url, headers=_bearer(token), timeout=limit) as response:
+        async with http.request(method, url, headers=_bearer(token), timeout=limit) as response:
             return response.status
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _unreachable(url, error, timeout_seconds) from error
@@ -100,7 +110,7 @@ def _bearer(token: str | None) -> dict[str, str]:
 def _read_answer(response: aiohttp.ClientResponse, body: bytes) -> Answer:
     if response.status != 201:
         raise PeerError(
-            f"{response.url} answered {response.status} {response.reason} to the offer, expected 201",
+            f"{response.url} answered {response.status} {response.reason} to the offer, expected 201{_said(body)}",
             hint=_HINTS.get(response.status),
         )
     if len(body) > ANSWER_LIMIT_BYTES:
@@ -111,6 +121,21 @@ def _read_answer(response: aiohttp.ClientResponse, body: bytes) -> Answer:
         session_url=urljoin(str(response.url), location) if location else None,
         node=response.headers.get("X-Rtcrelay-Node"),
     )
+
+
+def _said(body: bytes) -> str:
+    """What the server says is wrong, of an error as JSON (RFC 9457, or a realtime API's), as a part of a sentence."""
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        return ""
+    error = problem.get("error") if isinstance(problem, dict) else None
+    said = error.get("message") if isinstance(error, dict) else None
+    if isinstance(problem, dict) and not isinstance(said, str):
+        said = problem.get("detail") or problem.get("title")
+    if not isinstance(said, str):
+        return ""
+    return ": " + "".join(c if c.isprintable() else " " for c in said[:SAID_LIMIT]).strip()
 
 
 def _unreachable(url: str, error: Exception, timeout_seconds: float) -> BackendError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from rtcrelay._dataplane import DROP_REASONS, SPP_HEADER, Core, classify, unpack_spp
 from rtcrelay.config.text import format_address, is_wildcard
+from rtcrelay.debug.flow_map import FlowMap, Ways, teach
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Address, Flow, RelayConfig, Route, Verdict
@@ -120,11 +121,22 @@ class Explainer:
     def __init__(self, config: RelayConfig, sides: Sides) -> None:
         self._core = Core(config)
         self._sides = sides
-        self._now = 0.0
+        self._now = self._base = 0.0
         self._start_ns: int | None = None
         self._claims: dict[tuple[Address, int, Address], str] = {}
         self._settled: set[tuple[Address, int]] = set()
         self.tally = ExplainTally()
+
+    def learn(self, known: FlowMap, ways: Ways) -> int:
+        """Takes the paths of a running relay over, before the first packet. Returns how many claims were taken."""
+        taken = teach(self._core, known, self._sides.listeners, ways)
+        self._now = self._base = known.oldest_seconds
+        for flow in self._core.flows(self._now):
+            path = (flow.client, flow.ingress)
+            self._claims.update({(*path, claim.next_hop): claim.state for claim in flow.claims})
+            if all(claim.state == "strong" for claim in flow.claims):
+                self._settled.add(path)
+        return taken
 
     def explain(self, packets: Iterable[Packet], *, side: Side | None = None) -> Iterator[Explained]:
         """Judges packets one after the other; ``side`` says where they come to, None looks at their destination."""
@@ -151,7 +163,7 @@ class Explainer:
         if self._start_ns is None:
             self._start_ns = packet.time_ns
         # Captures of several cards are not quite in order; the relay's time does not go back.
-        self._now = max(self._now, (packet.time_ns - self._start_ns) / 1e9)
+        self._now = max(self._now, self._base + (packet.time_ns - self._start_ns) / 1e9)
         if side == "public":
             public = self._sides.listeners[listener][0]
             local = packet.destination[0] if is_wildcard(public[0]) and not is_wildcard(packet.destination[0]) else None

@@ -115,6 +115,8 @@ class Answer:
     """Of Opus; None if the audio was rejected."""
     data: DataOffer | None
     """None if data channels were rejected."""
+    audio_direction: Direction
+    """What the server does with audio; inactive if it was rejected."""
 
 
 def read_offer(text: str) -> Offer:
@@ -163,7 +165,7 @@ def read_answer(text: str) -> Answer:
     ice, fingerprints, setup = _transport(granted[0])
     if setup == "actpass":
         raise SdpError("the answer says setup:actpass, expected active or passive")
-    opus = next((media.opus for media in granted if media.kind == "audio"), None)
+    audio = next((media for media in granted if media.kind == "audio"), None)
     channels = next((media for media in granted if media.kind == "application"), None)
     return Answer(
         ice,
@@ -171,8 +173,9 @@ def read_answer(text: str) -> Answer:
         "server" if setup == "active" else "client",
         description.ice_lite,
         tuple(granted[0].candidates),
-        opus,
+        audio.opus if audio else None,
         DataOffer(channels.sctp_port or SCTP_PORT, channels.max_message_bytes) if channels else None,
+        audio.direction if audio else "inactive",
     )
 
 

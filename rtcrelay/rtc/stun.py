@@ -101,10 +101,16 @@ def write_message(
     if password is not None:
         signed = _header(kind, len(body) + 24, transaction) + body
         body += struct.pack("!HH", Attribute.MESSAGE_INTEGRITY, 20) + hmac.digest(password.encode(), signed, "sha1")
-    if fingerprint:
-        crc = zlib.crc32(_header(kind, len(body) + 8, transaction) + body) ^ _FINGERPRINT_XOR
-        body += struct.pack("!HHI", Attribute.FINGERPRINT, 4, crc)
-    return _header(kind, len(body), transaction) + body
+    message = _header(kind, len(body), transaction) + body
+    return append_fingerprint(message) if fingerprint else message
+
+
+def append_fingerprint(message: bytes) -> bytes:
+    """A message with FINGERPRINT behind it; there must be none yet."""
+    longer = struct.pack("!H", len(message) - HEADER_BYTES + 8)
+    message = message[:2] + longer + message[4:]
+    crc = zlib.crc32(message) ^ _FINGERPRINT_XOR
+    return message + struct.pack("!HHI", Attribute.FINGERPRINT, 4, crc)
 
 
 def fingerprint_is_wrong(datagram: bytes, message: StunMessage) -> bool:

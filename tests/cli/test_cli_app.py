@@ -81,7 +81,7 @@ def test_every_command_has_help_and_the_common_options() -> None:
         if hasattr(command, "list_commands"):
             continue
         options = {option for param in command.params for option in param.opts}
-        assert {"-c", "--config", "-q", "-v", "--color"} <= options, path
+        assert {"--config", "-q", "-v", "--color"} <= options, path
         assert command.epilog, f"{path} has no examples"
         for param in command.params:
             assert getattr(param, "help", None), f"{path} {param.name}"
