@@ -16,16 +16,16 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
+from rtcrelay.relay.event_feed import Left
 from rtcrelay.relay.route_entry import PathKey, routes_of
 
 if TYPE_CHECKING:
-    from rtcrelay._dataplane import Event, Relay
+    from rtcrelay._dataplane import Relay
 
 CONNECT_SECONDS: Final = 0.5
 ANSWER_SECONDS: Final = 0.25
@@ -35,25 +35,13 @@ SWITCH_SECONDS: Final = 0.0005
 """How long imports may keep the interpreter from this thread; Python's default is ten times as long."""
 
 
-@dataclass(slots=True)
-class Left:
-    """What the thread leaves to the route cache."""
-
-    events: list[Event] = field(default_factory=list)
-    """Those that were no questions."""
-    asked: int = 0
-    found: int = 0
-    missed: int = 0
-    refused: int = 0
-
-
 class EarlyAnswers:
     """Answers from `start` to `finish`."""
 
     def __init__(self, relay: Relay, url: str, password: str | None, cluster: int) -> None:
         """``password`` is used if the URL has none."""
         self._relay, self._url, self._password, self._cluster = relay, url, password, cluster
-        self._left = Left()
+        self._left, self._has_ended = Left(), False
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._run, name="early-answers", daemon=True)
         self._switch_interval = sys.getswitchinterval()
@@ -64,14 +52,17 @@ class EarlyAnswers:
         self._thread.start()
 
     def finish(self) -> Left:
-        """Ends, within `ANSWER_SECONDS`; whoever calls it reads the relay's events from then on."""
-        with contextlib.suppress(OSError):
-            os.write(self._stop_write, b"!")
+        """Ends, within `ANSWER_SECONDS`; whoever calls it first gets what is left, and reads the relay's events from
+        then on."""
+        if self._has_ended:
+            return Left()
+        self._has_ended = True
+        os.write(self._stop_write, b"!")
         self._thread.join()
         sys.setswitchinterval(self._switch_interval)
-        for descriptor in (self._stop_read, self._stop_write):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        os.close(self._stop_read)
+        os.close(self._stop_write)
+        self._left.events += self._relay.events()[0]
         return self._left
 
     def _run(self) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from rtcrelay.errors import BackendError
-from rtcrelay.relay.event_feed import EventFeed
+from rtcrelay.relay.event_feed import EventFeed, Left
 from rtcrelay.relay.route_entry import PathKey, RouteEntry, routes_of
 
 if TYPE_CHECKING:
@@ -117,12 +117,11 @@ class RouteCache:
 
     async def run(self) -> None:
         """Serves until cancelled; what waits then is for `flush`."""
-        with suppress(BackendError):
-            await self._store.ping()  # a library that is imported, and a connection that waits for the first question
-        left = await self._feed.begin()
-        for name in ("asked", "found", "missed", "refused"):
-            setattr(self.counts, name, getattr(self.counts, name) + getattr(left, name))
-        self.handle_events(left.events, 0)
+        try:
+            with suppress(BackendError):  # a library is imported, and a connection waits for the first question
+                await self._store.ping()
+        finally:
+            self._take(await self._feed.begin())
         self._feed.hold_packets(True)
         self._feed.subscribe(self.handle_events)
         try:
@@ -152,6 +151,13 @@ class RouteCache:
         """Writes what waits, once. Raises BackendError."""
         while self._routes:
             await self._write_batch()
+
+    def _take(self, left: Left) -> None:
+        self.counts.asked += left.asked
+        self.counts.found += left.found
+        self.counts.missed += left.missed
+        self.counts.refused += left.refused
+        self.handle_events(left.events, 0)
 
     async def _write_behind(self) -> None:
         pause = FIRST_PAUSE_SECONDS
