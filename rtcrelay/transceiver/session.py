@@ -18,7 +18,7 @@ from rtcrelay.transceiver.counters import Count, Drop, End
 from rtcrelay.transceiver.host import Host
 from rtcrelay.transceiver.link import Link
 from rtcrelay.transceiver.media import Media
-from rtcrelay.transceiver.messages import Messages
+from rtcrelay.transceiver.messages import Listener, Messages
 from rtcrelay.transceiver.milestones import Milestones
 from rtcrelay.transceiver.paths import Arrival, CheckKind, Path
 from rtcrelay.transceiver.report import describe_media
@@ -51,13 +51,7 @@ class Session:
         self.dtls = Dtls(host.identity, offer.dtls_role, offer.fingerprints)
         self.media = Media(offer.audio, host.counters, now)
         self._host, self._counters = host, host.counters
-        self.messages = Messages(
-            host.counters,
-            host.now,
-            describe=lambda now: describe_media(self, now),
-            on_message=lambda *message: self.conversation.handle_message(*message),
-            on_sooner=lambda: host.rearm(self),
-        )
+        self.messages = Messages(host.counters, host.now)
         self.conversation = Conversation(self, host.counters, host.frame_clock, host.make_backend)
 
     # -- packets
@@ -225,14 +219,18 @@ class Session:
             self._counters.counts[Count.DTLS_CONNECTED] += 1
             self.link.validate_selected(now)
             if self.offer.data is not None:
-                self.messages.start(
-                    self.dtls,
-                    self.offer.data,
-                    on_transmit=self._flush,
-                    on_closed=lambda: self.close(End.SCTP_CLOSED, self._host.now()),
-                )
+                self.messages.start(self.dtls, self.offer.data, self._listener())
         elif self.dtls.state is DtlsState.CLOSED:
             self._close_with_dtls(now)
+
+    def _listener(self) -> Listener:
+        return Listener(
+            describe=lambda now: describe_media(self, now),
+            on_message=self.conversation.handle_message,
+            on_sooner=lambda: self._host.rearm(self),
+            on_transmit=self._flush,
+            on_closed=lambda: self.close(End.SCTP_CLOSED, self._host.now()),
+        )
 
     def _close_with_dtls(self, now: float) -> None:
         end = self.dtls.end or DtlsEnd.PROTOCOL
