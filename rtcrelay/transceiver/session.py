@@ -20,7 +20,7 @@ from rtcrelay.transceiver.link import Link
 from rtcrelay.transceiver.media import Media
 from rtcrelay.transceiver.messages import Listener, Messages
 from rtcrelay.transceiver.milestones import Milestones
-from rtcrelay.transceiver.paths import Arrival, CheckKind, Path
+from rtcrelay.transceiver.paths import Arrival, CheckKind, Path, PathKey
 from rtcrelay.transceiver.report import describe_media
 
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ class Session:
                 self._host.rearm(self)
             self.conversation.handle_opus(opus)
         return None
+
+    def handle_newcomer(self, key: PathKey, now: float) -> None:
+        """Another session's client is on this path, too, or has taken it over."""
+        self.link.paths.handle_newcomer(key, now)
 
     # -- time
 
@@ -245,6 +249,8 @@ class Session:
     def _flush(self) -> None:
         handshaking, now = self.dtls.is_handshaking, self._host.now()
         while (datagram := self.dtls.poll_transmit()) is not None:
+            if handshaking and self.link.is_doubted:
+                continue  # it would end the handshake of whoever is there now; ours is sent again after a check
             path = self.link.send(datagram, now)
             if handshaking and path is not None:
                 self.link.paths.handle_handshake_sent(path)
