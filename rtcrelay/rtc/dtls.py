@@ -18,14 +18,13 @@ from OpenSSL import SSL
 
 from rtcrelay.rtc import dtls_records
 from rtcrelay.rtc.certificate import Fingerprint
+from rtcrelay.rtc.dtls_identity import MTU_BYTES as MTU_BYTES
 from rtcrelay.rtc.dtls_identity import DtlsIdentity as DtlsIdentity
 from rtcrelay.rtc.dtls_identity import PeerCheck
 from rtcrelay.rtc.srtp import PROFILES, Srtp
 
 Role: TypeAlias = Literal["client", "server"]
 
-MTU_BYTES: Final = 1200
-"""The longest datagram of a flight: what browsers use, and it leaves room for SPP and tunnels."""
 FIRST_HELLO_RETRY_SECONDS: Final = 0.05
 """Some stacks drop a ClientHello that follows the first check at once (measured: one always, one in 4 of 20 runs)."""
 FLIGHT_RETRY_SECONDS: Final = 0.15
@@ -41,6 +40,8 @@ _REPEAT_PAUSE_SECONDS: Final = 0.04
 _MAX_QUEUED_MESSAGES: Final = 256
 """Application messages that wait to be polled; the owner polls after each datagram, which holds far fewer."""
 _MAX_RECORDS_PER_DATAGRAM: Final = 64
+_MAX_HELLOS: Final = 8
+"""Times that a server begins anew. Chosen: addresses are reused once; who forges hellos finds an end."""
 _MAX_FLIGHT: Final = 16
 """Datagrams of one flight kept for sending again."""
 
@@ -97,18 +98,17 @@ class Dtls:
         """Flights sent again."""
         self.alerts_held = 0
         """Plaintext alerts that did not end the handshake at once."""
+        self.hello: bytes | None = None
+        """The random of the ClientHello that a server answers; None before."""
+        self._hellos = 0
+        self._identity = identity
         self._check = PeerCheck(tuple(expected))
-        self._connection = SSL.Connection(identity.context)
-        self._connection.set_app_data(self._check)
-        self._connection.set_ciphertext_mtu(MTU_BYTES)
-        if role == "server":
-            self._connection.set_accept_state()
-        else:
-            self._connection.set_connect_state()
+        self._connection = identity.connect(role, self._check)
         self._out: deque[bytes] = deque()
         self._data: deque[bytes] = deque(maxlen=_MAX_QUEUED_MESSAGES)
         self._flight: list[bytes] = []
         self._repeats = dtls_records.RepeatDetector()
+        self._sieve = dtls_records.Sieve(role)
         self._heard = False
         self._finished_is_written = False
         self._retry_at: float | None = None
@@ -139,7 +139,9 @@ class Dtls:
             return False
         alert = b""
         if self.state is not DtlsState.CONNECTED:
-            datagram, alert = dtls_records.split_alert(datagram)
+            datagram, alert = self._sieve.sift(datagram)
+            if self.role == "server":
+                self._notice_hello(dtls_records.client_random(datagram))
             if self.state is DtlsState.NEW and datagram:
                 self.state = DtlsState.CONNECTING
                 self._started_at = now
@@ -215,6 +217,18 @@ class Dtls:
 
     # -- the handshake
 
+    def _notice_hello(self, random: bytes | None) -> None:
+        """Begins anew with another ClientHello: the first may have been a vanished client's, or anybody's."""
+        if random is None or random == self.hello or self._hellos > _MAX_HELLOS:
+            return
+        self._hellos += 1
+        self.hello = random
+        if self.state is DtlsState.CONNECTING:
+            self._check = PeerCheck(self._check.expected)
+            self._connection = self._identity.connect(self.role, self._check)
+            self._repeats, self._sieve = dtls_records.RepeatDetector(), dtls_records.Sieve(self.role)
+            self._flight, self._heard = [], False
+
     def _read_flight(self, datagram: bytes, now: float) -> bool:
         before = self.state
         novelty = self._repeats.judge(datagram)
@@ -283,7 +297,7 @@ class Dtls:
         if not datagrams:
             return
         if any(dtls_records.holds_change_cipher_spec(datagram) for datagram in datagrams):
-            self._finished_is_written = True
+            self._finished_is_written = self._sieve.may_change = True
         self._flight = datagrams[:_MAX_FLIGHT]
         self._resent_at = now
         self._retry_seconds = FLIGHT_RETRY_SECONDS if self._heard else FIRST_HELLO_RETRY_SECONDS

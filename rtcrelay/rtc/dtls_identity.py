@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -12,6 +12,8 @@ from rtcrelay.errors import StateError
 from rtcrelay.rtc.certificate import Certificate, Fingerprint, matches
 from rtcrelay.rtc.srtp import PROFILES
 
+MTU_BYTES: Final = 1200
+"""The longest datagram of a flight: what browsers use, and it leaves room for SPP and tunnels."""
 CIPHERS: Final = (
     b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
     b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
@@ -35,6 +37,17 @@ class DtlsIdentity:
         self.fingerprint = self.certificate.fingerprint
         """What the session description announces."""
         self.context = _context(self.certificate)
+
+    def connect(self, role: Literal["client", "server"], check: PeerCheck) -> SSL.Connection:
+        """A new connection over memory, which has not begun."""
+        connection = SSL.Connection(self.context)
+        connection.set_app_data(check)
+        connection.set_ciphertext_mtu(MTU_BYTES)
+        if role == "server":
+            connection.set_accept_state()
+        else:
+            connection.set_connect_state()
+        return connection
 
 
 class PeerCheck:

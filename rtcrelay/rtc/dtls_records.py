@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 RECORD_HEADER: Final = 13
 HANDSHAKE_HEADER: Final = 12
@@ -18,6 +18,13 @@ ALERT: Final = 21
 HANDSHAKE: Final = 22
 APPLICATION_DATA: Final = 23
 HELLO_VERIFY_REQUEST: Final = 3
+_CLIENT_KEY_EXCHANGE: Final = 16
+_CLIENT_MESSAGES: Final = frozenset((1, 15, _CLIENT_KEY_EXCHANGE))
+"""Handshake messages that only a client sends: ClientHello, CertificateVerify, ClientKeyExchange (RFC 5246 section
+7.4)."""
+_SERVER_MESSAGES: Final = frozenset((0, 2, 3, 4, 12, 13, 14))
+"""And only a server: HelloRequest, ServerHello, HelloVerifyRequest, NewSessionTicket, ServerKeyExchange,
+CertificateRequest, ServerHelloDone."""
 _MAX_FRAGMENTS: Final = 512
 """Handshake fragments remembered. Chosen: a flight of 64 kB in fragments of 256 bytes still fits."""
 
@@ -56,19 +63,47 @@ def holds_change_cipher_spec(data: bytes) -> bool:
     return any(content == CHANGE_CIPHER_SPEC for content, _, _, _ in split_records(data))
 
 
-def split_alert(data: bytes) -> tuple[bytes, bytes]:
-    """The datagram without its plaintext alerts, and the first of them that would end a handshake (or nothing):
-    a fatal one or close_notify."""
-    kept: list[bytes] = []
-    alert = b""
-    for content, epoch, start, end in split_records(data):
-        if epoch == 0 and content == APPLICATION_DATA:
-            continue  # never valid, and OpenSSL ends the handshake over it
-        if content != ALERT or epoch != 0:
-            kept.append(data[start:end])
-        elif not alert and end - start == RECORD_HEADER + 2 and (data[end - 2] == 2 or data[end - 1] == 0):
-            alert = data[start:end]
-    return b"".join(kept), alert
+class Sieve:
+    """Takes out of datagrams what can be no answer to us, and what OpenSSL would end a handshake over, or never end it.
+
+    That is application data in the clear, messages that only our own role sends, and a ChangeCipherSpec before its
+    time. It is another handshake's (of a client that vanished from the same address, for example), or forged.
+    """
+
+    def __init__(self, role: Literal["client", "server"]) -> None:
+        self.may_change = False
+        """Whether the peer's ChangeCipherSpec can come: a client sets it when its own is written, for a server the
+        ClientKeyExchange does (RFC 5246 section 7.3)."""
+        self._own = _CLIENT_MESSAGES if role == "client" else _SERVER_MESSAGES
+
+    def sift(self, data: bytes) -> tuple[bytes, bytes]:
+        """What a handshake may read, and the first plaintext alert that would end it (or nothing): a fatal one or
+        close_notify."""
+        kept: list[bytes] = []
+        alert = b""
+        for content, epoch, start, end in split_records(data):
+            record = data[start:end]
+            if epoch == 0 and content == ALERT:
+                if not alert and len(record) == RECORD_HEADER + 2 and (record[-2] == 2 or record[-1] == 0):
+                    alert = record
+            elif epoch or self._is_readable(content, record):
+                kept.append(record)
+        return b"".join(kept), alert
+
+    def _is_readable(self, content: int, record: bytes) -> bool:
+        if content == HANDSHAKE and len(record) > RECORD_HEADER:
+            message = record[RECORD_HEADER]
+            self.may_change = self.may_change or (message == _CLIENT_KEY_EXCHANGE and message not in self._own)
+            return message not in self._own
+        return self.may_change if content == CHANGE_CIPHER_SPEC else content != APPLICATION_DATA
+
+
+def client_random(data: bytes) -> bytes | None:
+    """The random of the ClientHello that a datagram begins with, which names a handshake; None if it begins with
+    anything else."""
+    at = RECORD_HEADER + HANDSHAKE_HEADER
+    is_hello = len(data) >= at + 34 and data[0] == HANDSHAKE and data[3:5] == bytes(2) and data[RECORD_HEADER] == 1
+    return data[at + 2 : at + 34] if is_hello and data[at - 6 : at - 3] == bytes(3) else None
 
 
 class Novelty(Enum):

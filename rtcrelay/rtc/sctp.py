@@ -157,6 +157,7 @@ class DataChannels:
         """Ends the association at once: the peer's channels close when the ABORT arrives."""
         self._is_over = True
         self._run(self._association.stop())
+        self._association.forget_channels()
         self._channels.clear()
 
     def _on_channel(self, channel: RTCDataChannel) -> None:
@@ -234,6 +235,15 @@ class _Association(RTCSctpTransport):
         """Ends the association without a word; its state can no longer be trusted."""
         self.is_abandoned = True
         self._set_state(self.State.CLOSED)
+
+    def forget_channels(self) -> None:
+        """Cuts what refers to each other, so that an ended association is freed at once and not by the collector:
+        it keeps its session, with OpenSSL's memory, which Python does not count."""
+        self.remove_all_listeners()
+        for channel in self._data_channels.values():
+            channel.remove_all_listeners()
+        self._data_channels.clear()
+        self._data_channel_queue.clear()
 
     @property
     def waiting_bytes(self) -> int:

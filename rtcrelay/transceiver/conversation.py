@@ -34,11 +34,29 @@ class Carrier(Protocol):
         """Ends the session."""
 
 
+class _Nobody:
+    """Who carries a conversation that is over: so an ended session is freed at once, whatever its backend keeps."""
+
+    id = "-"
+
+    def send_opus(self, payload: bytes, timestamp: int | None, marker: bool) -> bool:
+        """Nothing can be sent any more."""
+        return False
+
+    def send_message(self, channel: int, message: Message) -> bool:
+        """As above."""
+        return False
+
+    def end_by_backend(self, end: End) -> None:
+        """It has ended."""
+
+
 class Conversation:
     """One backend and its session; a `Call` for the backend."""
 
     def __init__(self, carrier: Carrier, counters: Counters, clock: FrameClock, make_backend: BackendFactory) -> None:
-        self._carrier, self._counters, self._clock = carrier, counters, clock
+        self._carrier: Carrier = carrier
+        self._counters, self._clock = counters, clock
         self._on_frame: Callable[[int], None] | None = None
         self._ticket: Ticket | None = None
         self._may_send = False
@@ -98,14 +116,16 @@ class Conversation:
 
     def close(self) -> None:
         """The session is over: no frames any more, and the backend knows."""
-        self._may_send = False
         if self._ticket is not None:
             self._clock.remove(self._ticket)
+        backend, carrier = self._backend, self._carrier
+        self._backend, self._carrier, self._on_frame, self._ticket = BaseBackend(), _Nobody(), None, None
+        self._may_send = False
         try:
-            self._backend.on_close()
+            backend.on_close()
         except Exception:
             self._counters.counts[Count.BACKEND_FAILURES] += 1
-            log.exception("session %s: the backend raised while it was closed", self._carrier.id)
+            log.exception("session %s: the backend raised while it was closed", carrier.id)
 
     # -- inside
 
@@ -114,7 +134,8 @@ class Conversation:
             self._ticket = self._clock.add(self._frame)
 
     def _frame(self, number: int) -> None:
-        assert self._on_frame is not None
+        if self._on_frame is None:
+            return  # it ended while the clock was calling
         try:
             self._on_frame(number)
         except Exception:

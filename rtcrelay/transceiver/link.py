@@ -59,6 +59,11 @@ class Link:
         """Whether nothing authentic came for so long that the session is over."""
         return now - self.heard_at >= (SILENCE_SECONDS if self.is_checked else UNCHECKED_SECONDS)
 
+    @property
+    def is_doubted(self) -> bool:
+        """Whether somebody else seems to have the selected path now."""
+        return self.paths.selected is not None and self.paths.selected.is_doubted
+
     # -- what comes in
 
     def handle_check(

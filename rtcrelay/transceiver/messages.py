@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rtcrelay.rtc.offer_answer import DataOffer
 from rtcrelay.rtc.sctp import DataChannels, DataTransport
@@ -12,41 +13,42 @@ from rtcrelay.transceiver.counters import Count, Counters
 from rtcrelay.transceiver.statistics_feed import StatisticsFeed
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Whom the channels tell: a session."""
+
+    describe: Callable[[float], dict[str, object]]
+    """Makes the statistics for now."""
+    on_message: Callable[[int, str, Message], None]
+    """Takes the backend's messages, with the channel and its label."""
+    on_sooner: Callable[[], None]
+    """`Messages.poll_timeout` is sooner than before."""
+    on_transmit: Callable[[], None]
+    """The transport has something to send."""
+    on_closed: Callable[[], None]
+    """The client ended the association, or broke its rules."""
+
+
 class Messages:
-    """The channels of one session, once DTLS carries them. Without an offer of any, nothing ever happens here."""
+    """The channels of one session, from when DTLS carries them until its end; nothing happens before and after."""
 
-    def __init__(
-        self,
-        counters: Counters,
-        clock: Callable[[], float],
-        *,
-        describe: Callable[[float], dict[str, object]],
-        on_message: Callable[[int, str, Message], None],
-        on_sooner: Callable[[], None],
-    ) -> None:
-        """``describe`` makes the statistics for now, ``on_message`` gets the backend's messages, ``on_sooner`` is
-        called when `poll_timeout` is sooner than before."""
+    def __init__(self, counters: Counters, clock: Callable[[], float]) -> None:
         self._counters, self._clock = counters, clock
-        self._on_message, self._on_sooner = on_message, on_sooner
         self._channels: DataChannels | None = None
-        self._feed = StatisticsFeed(self._send, describe)
+        self._feed: StatisticsFeed | None = None
+        self._listener: Listener | None = None
 
-    def start(
-        self,
-        transport: DataTransport,
-        offer: DataOffer,
-        *,
-        on_transmit: Callable[[], None],
-        on_closed: Callable[[], None],
-    ) -> None:
+    def start(self, transport: DataTransport, offer: DataOffer, listener: Listener) -> None:
         """Begins the association over a connected DTLS; see `DataChannels`."""
+        self._listener = listener
+        self._feed = StatisticsFeed(self._send, listener.describe)
         self._channels = DataChannels(
             transport,
             offer,
-            on_transmit=on_transmit,
+            on_transmit=listener.on_transmit,
             on_message=self._handle_message,
             on_open=self._handle_open,
-            on_closed=on_closed,
+            on_closed=listener.on_closed,
         )
         self._channels.handle_start(self._clock())
 
@@ -64,21 +66,23 @@ class Messages:
 
     def close(self, reason: str) -> None:
         """Tells every channel why, and ends the association."""
-        if self._channels is None:
-            return
-        for channel in self._channels.open_channels():
-            self._channels.send(channel, json.dumps({"type": "closing", "reason": reason}))
-        self._channels.close()
+        channels = self._channels
+        if channels is not None:
+            for channel in channels.open_channels():
+                channels.send(channel, json.dumps({"type": "closing", "reason": reason}))
+            channels.close()
+        self._channels = self._feed = self._listener = None
 
     def poll_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called; None if never."""
-        at = self._channels.poll_timeout() if self._channels is not None else None
-        feed = self._feed.poll_timeout()
+        if self._channels is None or self._feed is None:
+            return None
+        at, feed = self._channels.poll_timeout(), self._feed.poll_timeout()
         return feed if at is None else at if feed is None else min(at, feed)
 
     def handle_timeout(self, now: float) -> None:
         """Heartbeat and statistics, as they are due."""
-        if self._channels is not None:
+        if self._channels is not None and self._feed is not None:
             self._channels.handle_timeout(now)
             self._feed.handle_timeout(now)
 
@@ -96,10 +100,13 @@ class Messages:
         return self._channels is not None and self._channels.send(channel, message)
 
     def _handle_open(self, channel: int, label: str) -> None:
-        self._feed.handle_open(channel, label, self._clock())
-        self._on_sooner()
+        if self._feed is not None and self._listener is not None:
+            self._feed.handle_open(channel, label, self._clock())
+            self._listener.on_sooner()
 
     def _handle_message(self, channel: int, label: str, message: Message) -> None:
+        if self._feed is None or self._listener is None:
+            return
         self._counters.counts[Count.MESSAGES_IN] += 1
         if not self._feed.has(channel):
-            self._on_message(channel, label, message)
+            self._listener.on_message(channel, label, message)

@@ -25,6 +25,9 @@ AMPLIFICATION: Final = 3
 OLD_PATH_SECONDS: Final = 2.0
 """How long all media stays on the last validated path after a move to one that is not."""
 
+DOUBT_SECONDS: Final = 1.0
+"""Clients check at least as often until DTLS is complete (Chromium after 0, 0.05, 0.1, 1 and 2 s)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -58,6 +61,8 @@ class Path:
     bytes_out: int = 0
     """Payload sent, while not validated."""
     last_heard_at: float = 0.0
+    is_doubted: bool = False
+    """Another session's client checked here after ours had been silent for `DOUBT_SECONDS`."""
     authenticated_at: float | None = None
     """When SRTP, SRTCP or DTLS last authenticated here; None: never."""
 
@@ -126,6 +131,7 @@ class PathBook:
             path = self._add(arrival)
         path.reply = arrival.reply
         path.last_heard_at = now
+        path.is_doubted = False
         if path is self.selected:
             self._selected_was_heard()
             return CheckKind.FRESH
@@ -154,6 +160,12 @@ class PathBook:
         """A packet of ``size`` bytes came on the path, authentic or not: it may be answered threefold."""
         if not path.validated:
             path.bytes_in += size
+
+    def handle_newcomer(self, key: PathKey, now: float) -> None:
+        """Another session's client had its first valid check on this path."""
+        path = self._paths.get(key)
+        if path is not None and now - path.last_heard_at >= DOUBT_SECONDS:
+            path.is_doubted = True
 
     # -- what proves an address
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from rtcrelay._dataplane import classify, read_stun
 from rtcrelay.rtc import stun
+from rtcrelay.rtc.dtls_records import client_random
 from rtcrelay.transceiver.counters import Counters, Drop
 from rtcrelay.transceiver.paths import Arrival, PathKey
 from rtcrelay.transceiver.probes import ProbeResponder
@@ -120,6 +121,8 @@ class Router:
         elif session not in sessions and session.link.paths.find(key) is not None:
             if len(sessions) >= MAX_SESSIONS_PER_PATH and not _make_room(sessions, key, now):
                 return Drop.PATHS_FULL
+            for other in sessions:
+                other.handle_newcomer(key, now)
             sessions.append(session)
         return None
 
@@ -144,15 +147,34 @@ def _make_room(sessions: list[Session], key: PathKey, now: float) -> bool:
 def _offer_dtls(sessions: list[Session], arrival: Arrival, payload: bytes, now: float) -> Drop | None:
     """Handshakes are in the clear: every session of the path sees them, and its own state says what is its own."""
     reason: Drop | None = Drop.UNKNOWN_PATH
+    alone = len(sessions) == 1
+    if not alone and (random := client_random(payload)) is not None:
+        answerer = _find_answerer(sessions, arrival.key, random)
+        if answerer is None:
+            return Drop.NOT_AUTHENTIC
+        sessions = [answerer]
     # Its bytes count once in all, and for those who are in a handshake first: they have the most to answer.
     handshaking = [session for session in sessions if not session.is_connected]
     among = handshaking or sessions
-    share, alone = len(payload) // len(among), len(sessions) == 1
+    share = len(payload) // len(among)
     for session in tuple(sessions):
         counts = share if session in among else 0
         answer = session.handle_dtls(arrival, payload, now, share=counts, alone=alone)
         reason = reason and answer
     return reason
+
+
+def _find_answerer(sessions: list[Session], key: PathKey, random: bytes) -> Session | None:
+    """Who answers a ClientHello: the session that did before, else one that waits for its first, else one that has
+    another; of these the one whose client was heard last. None if all are connected, or clients themselves."""
+
+    def fitness(session: Session) -> tuple[bool, float]:
+        path = session.link.paths.find(key)
+        return session.dtls.hello is None, path.last_heard_at if path is not None else 0.0
+
+    known = next((session for session in sessions if session.dtls.hello == random), None)
+    waiting = [session for session in sessions if session.dtls.role == "server" and not session.is_connected]
+    return known or max(waiting, key=fitness, default=None)
 
 
 def _offer_media(sessions: list[Session], arrival: Arrival, payload: bytes, now: float) -> Drop | None:

@@ -18,9 +18,9 @@ from rtcrelay.transceiver.counters import Count, Drop, End
 from rtcrelay.transceiver.host import Host
 from rtcrelay.transceiver.link import Link
 from rtcrelay.transceiver.media import Media
-from rtcrelay.transceiver.messages import Messages
+from rtcrelay.transceiver.messages import Listener, Messages
 from rtcrelay.transceiver.milestones import Milestones
-from rtcrelay.transceiver.paths import Arrival, CheckKind, Path
+from rtcrelay.transceiver.paths import Arrival, CheckKind, Path, PathKey
 from rtcrelay.transceiver.report import describe_media
 
 if TYPE_CHECKING:
@@ -51,13 +51,7 @@ class Session:
         self.dtls = Dtls(host.identity, offer.dtls_role, offer.fingerprints)
         self.media = Media(offer.audio, host.counters, now)
         self._host, self._counters = host, host.counters
-        self.messages = Messages(
-            host.counters,
-            host.now,
-            describe=lambda now: describe_media(self, now),
-            on_message=lambda *message: self.conversation.handle_message(*message),
-            on_sooner=lambda: host.rearm(self),
-        )
+        self.messages = Messages(host.counters, host.now)
         self.conversation = Conversation(self, host.counters, host.frame_clock, host.make_backend)
 
     # -- packets
@@ -130,6 +124,10 @@ class Session:
                 self._host.rearm(self)
             self.conversation.handle_opus(opus)
         return None
+
+    def handle_newcomer(self, key: PathKey, now: float) -> None:
+        """Another session's client is on this path, too, or has taken it over."""
+        self.link.paths.handle_newcomer(key, now)
 
     # -- time
 
@@ -225,14 +223,18 @@ class Session:
             self._counters.counts[Count.DTLS_CONNECTED] += 1
             self.link.validate_selected(now)
             if self.offer.data is not None:
-                self.messages.start(
-                    self.dtls,
-                    self.offer.data,
-                    on_transmit=self._flush,
-                    on_closed=lambda: self.close(End.SCTP_CLOSED, self._host.now()),
-                )
+                self.messages.start(self.dtls, self.offer.data, self._listener())
         elif self.dtls.state is DtlsState.CLOSED:
             self._close_with_dtls(now)
+
+    def _listener(self) -> Listener:
+        return Listener(
+            describe=lambda now: describe_media(self, now),
+            on_message=self.conversation.handle_message,
+            on_sooner=lambda: self._host.rearm(self),
+            on_transmit=self._flush,
+            on_closed=lambda: self.close(End.SCTP_CLOSED, self._host.now()),
+        )
 
     def _close_with_dtls(self, now: float) -> None:
         end = self.dtls.end or DtlsEnd.PROTOCOL
@@ -247,6 +249,8 @@ class Session:
     def _flush(self) -> None:
         handshaking, now = self.dtls.is_handshaking, self._host.now()
         while (datagram := self.dtls.poll_transmit()) is not None:
+            if handshaking and self.link.is_doubted:
+                continue  # it would end the handshake of whoever is there now; ours is sent again after a check
             path = self.link.send(datagram, now)
             if handshaking and path is not None:
                 self.link.paths.handle_handshake_sent(path)

@@ -27,6 +27,13 @@ from .lives import Population
 from .observed import VARIABLE
 from .samples import Sample, Subject
 
+OPTIONS = SiteOptions(
+    nodes=("soak",),
+    # The relay's table is allocated as a whole, and each new flow is somewhere in it: with the default of 262144 flows
+    # the kernel would find untouched pages for days, and they would look like growth.
+    extra_relay=("--max-flows", "1024"),
+    extra_transceiver=("--max-sessions", "2000"),
+)
 SAMPLE_SECONDS = 5.0
 WARM_UP_SECONDS = 120.0
 """Before the first idle time: caches fill, allocators find their size."""
@@ -75,7 +82,7 @@ async def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         os.environ[VARIABLE] = name
-        site = Site(directory, SiteOptions(nodes=("soak",), extra_transceiver=("--max-sessions", "2000")))
+        site = Site(directory, OPTIONS)
         for daemon in site.daemons:
             daemon.module = "tests.bench.soak.observed"
         try:

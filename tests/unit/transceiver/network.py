@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from rtcrelay.rtc.certificate import Certificate
 from rtcrelay.rtc.dtls import Dtls, DtlsIdentity
 from rtcrelay.rtc.offer_answer import Answer, IceCredentials, read_answer, write_offer
 from rtcrelay.rtc.rtp import RtpPacket, is_rtcp, read_rtp, write_rtp
+from rtcrelay.rtc.sctp import DataChannels, Message
 from rtcrelay.transceiver.counters import Count, Drop
 from rtcrelay.transceiver.paths import Arrival, Reply
 from rtcrelay.transceiver.session import Session
@@ -216,6 +218,43 @@ class Caller:
         elif message.kind == stun.BINDING_SUCCESS:
             assert stun.verified_attributes(payload, message, self.answer.ice.password.encode()) is not None
             self.responses.append(message)
+
+
+class ChannelCaller(Caller):
+    """A caller with data channels; it needs a running loop, as SCTP does."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.messages: list[Message] = []
+        self.channels: DataChannels | None = None
+
+    def offer(self, fingerprint: object) -> str:
+        return write_offer(self.ice, fingerprint, ssrc=42, data=True)  # type: ignore[arg-type]  # a Fingerprint
+
+    async def open_channel(self, label: str) -> None:
+        """Opens one; `messages` has what comes on it."""
+        assert self.answer.data is not None
+        opened: list[int] = []
+        self.channels = DataChannels(
+            self.dtls,
+            self.answer.data,
+            on_transmit=lambda: None,
+            on_message=lambda _channel, _label, message: self.messages.append(message),
+            on_open=lambda channel, _label: opened.append(channel),
+        )
+        self.channels.handle_start(self.network.now)
+        self.channels.open_channel(label)
+        while not opened:
+            self.pump()
+            await asyncio.sleep(0)
+
+    def pump(self) -> None:
+        """Takes the messages too."""
+        super().pump()
+        while (packet := self.dtls.poll_data()) is not None:
+            if self.channels is not None:
+                self.channels.handle_data(packet)
+            super().pump()
 
 
 def client_of(reply: Reply) -> Address:
