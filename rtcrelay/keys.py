@@ -11,7 +11,6 @@ import hmac
 import os
 import re
 import secrets
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any
 from rtcrelay._dataplane import UFRAG_LENGTH, KeyRing
 from rtcrelay.config.text import is_loopback
 from rtcrelay.errors import BackendError, ConfigError, ExitStatus, UsageError
+from rtcrelay.secret_files import read_secret_file
 
 DEMO_SECRET = b"rtcrelay-demo-01"
 """The published key of `rtcrelay demo` (16 bytes). Worth nothing, so accepted on loopback only."""
@@ -32,8 +32,7 @@ MAX_KEY_ID = 7
 _STATES = ("active", "accept", "revoked")
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _HEX_SECRET = re.compile(r"[0-9a-fA-F]{32}")
-# 0440 and the like are how systemd and Kubernetes mount secrets for a service's group.
-_FORBIDDEN_MODES = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+_MAKE_ONE = "make one with 'rtcrelay keys generate -o FILE'"
 _MAX_FILE_BYTES = 65_536
 
 
@@ -77,6 +76,10 @@ class KeyFile:
         """Whether a key that is accepted is the published one."""
         return any(key.secret == DEMO_SECRET and key.state != "revoked" for key in self.keys)
 
+    def report(self) -> list[dict[str, Any]]:
+        """What a server tells about its keys: id, state and fingerprint of each."""
+        return [{"id": key.id, "state": key.state, "fingerprint": key.fingerprint} for key in self.keys]
+
     def fingerprints(self) -> list[tuple[int, str]]:
         """(id, fingerprint) of every key, by id."""
         return [(key.id, key.fingerprint) for key in self.keys]
@@ -100,7 +103,7 @@ class KeyFile:
 def load_key_file(path: Path) -> KeyFile:
     """Reads a key ring. Raises ConfigError that names the file, the key by index, and what was expected."""
     try:
-        content = tomllib.loads(_read(path).decode())
+        content = tomllib.loads(read_secret_file(path, "key file", _MAX_FILE_BYTES, hint=_MAKE_ONE).decode())
     except UnicodeDecodeError as error:
         raise ConfigError(f"key file {path} is not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
@@ -181,42 +184,6 @@ def write_key_file(path: Path, content: str, *, force: bool = False) -> None:
         ) from error
     except OSError as error:
         raise BackendError(f"cannot write key file {path}: {_reason(error)}", status=ExitStatus.IO) from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        hint = "make one with 'rtcrelay keys generate -o FILE'" if isinstance(error, FileNotFoundError) else None
-        raise ConfigError(f"cannot read key file {path}: {_reason(error)}", hint=hint) from error
-    try:
-        # The open file, not the name: what is checked is what is read.
-        _check_access(path, os.fstat(descriptor))
-        content = os.read(descriptor, _MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot read key file {path}: {_reason(error)}") from error
-    finally:
-        os.close(descriptor)
-    if len(content) > _MAX_FILE_BYTES:
-        raise ConfigError(f"key file {path} is over {_MAX_FILE_BYTES} bytes, expected up to eight keys")
-    return content
-
-
-def _check_access(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"key file {path} is not a regular file")
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & _FORBIDDEN_MODES:
-        who = "others may read or change it" if mode & (stat.S_IROTH | stat.S_IWOTH) else "its group may change it"
-        raise ConfigError(
-            f"key file {path} has mode {mode:04o}: {who}, expected 0600, 0400 or 0440", hint=f"chmod 600 {path}"
-        )
-    if status.st_uid not in (0, os.geteuid()):
-        raise ConfigError(
-            f"key file {path} belongs to user {status.st_uid}, who could change it, expected this user"
-            f" ({os.geteuid()}) or root",
-            hint=f"chown {os.geteuid()} {path}",
-        )
 
 
 def _key(path: Path, index: int, table: object) -> Key:

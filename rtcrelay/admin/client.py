@@ -69,7 +69,14 @@ class AdminClient:
 
     def read(self, path: str, method: str = "GET") -> Mapping[str, Any]:
         """The JSON object of an answer. Raises as `ask`, and PeerError if the answer is another one."""
+        return self._object(path, method, *self.ask(path, method))
+
+    def find(self, path: str, method: str = "GET") -> Mapping[str, Any] | None:
+        """As `read`, but None if the service has nothing of that name (404)."""
         status, body = self.ask(path, method)
+        return None if status == 404 else self._object(path, method, status, body)
+
+    def _object(self, path: str, method: str, status: int, body: str) -> Mapping[str, Any]:
         try:
             content = json.loads(body)
         except ValueError:

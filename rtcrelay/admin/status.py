@@ -44,7 +44,7 @@ def status_of(admin: AdminClient) -> Row:
             "reason": None if ready == 200 else (health_text if health != 200 else ready_text).strip(),
             "version": stats.get("version"),
             "pid": stats["pid"],
-            "uptime_s": stats.get("uptime_s", stats.get("uptime_seconds")),
+            "uptime_s": stats["uptime_s"],
             "cluster": stats["cluster"],
             "flows": gauges.get("flows"),
             "sessions": gauges.get("sessions"),

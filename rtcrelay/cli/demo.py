@@ -188,8 +188,8 @@ class _Person:
             self._say("\nWhoever has such an address can call. The browser warns, because nobody has signed the")
             self._say("certificate; compare its SHA-256 fingerprint and go on:")
             self._say(f"  {site.access.fingerprint}")
-        self._say(f"\nKeys, logs and admin sockets: {site.directory}")
-        self._say(f"  curl --unix-socket {site.relay.admin.socket} http://relay/v1/flows")
+        self._say("\nIn another terminal, the examples of every command's help work after")
+        self._say(f"  cd {site.directory} && . ./env")
         self._say("Ctrl-C ends everything.")
 
     def finish(self, passed: bool) -> None:
@@ -262,6 +262,7 @@ def _addresses(site: Site) -> dict[str, object]:
     return {
         **({"certificate_sha256": site.access.fingerprint} if site.access else {}),
         "vip": _text(site.relay.vip),
+        "directory": str(site.directory),
         "relay_admin": str(site.relay.admin.socket),
         "transceivers": [
             {

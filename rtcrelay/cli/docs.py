@@ -20,7 +20,7 @@ from rtcrelay.cli.app import COMMANDS, ROOT_EPILOG, ROOT_HELP, root_command
 SHELLS = ("bash", "zsh", "fish")
 
 # A page of its own for what has more to say than one line.
-_PAGES = ("serve", "demo", "status", "drain", "flows", "ufrag", "keys", "stun", "spp", "sdp", "explain")
+_PAGES = ("serve", "demo", "status", "drain", "flows", "sessions", "ufrag", "keys", "stun", "spp", "sdp", "explain")
 
 _ENVIRONMENT = (
     ("RTCRELAY_…", "A setting, as each option says. An option on the command line comes first."),

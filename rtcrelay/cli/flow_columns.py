@@ -63,11 +63,13 @@ WIDE = (*COLUMNS[:-1], *REORDERED, AGE, INGRESS, RELAY, NOTE)
 _LEAST: Sequence[Column] = (*BYTES, STATE, *JITTER, *ROUND_TRIPS, *PACKETS, IDLE, *LOSS)
 
 
-def fitting(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], width: int) -> list[Column]:
-    """The columns that a terminal has room for, without those that matter least."""
+def fitting(
+    columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], width: int, least: Sequence[Column] = _LEAST
+) -> list[Column]:
+    """The columns that a terminal has room for, without those that matter least (``least``, the first first)."""
     needed = {c: max([len(c.title), *(len(c.cell(row)) for row in rows[:1000])]) + 2 for c in columns}
     left = list(columns)
-    for column in _LEAST:
+    for column in least:
         if sum(needed[c] for c in left) - 2 <= width:
             break
         left = [c for c in left if c is not column]

@@ -9,25 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from rtcrelay import config
 from rtcrelay.admin.client import AdminClient
-from rtcrelay.cli.app import new_group, report
+from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import parsed
+from rtcrelay.cli.services import admin_option, find_services
+from rtcrelay.cli.services import report_all as report_all
 from rtcrelay.config.text import one_of, parse_duration
-from rtcrelay.errors import BackendError, ExitStatus, RtcrelayError
 
 if TYPE_CHECKING:
     from rtcrelay.admin.flows import Filter
 
 app = new_group()
 
-ADMIN = typer.Option(
-    "-A",
-    "--admin",
-    metavar="SOCKET",
-    help="Admin socket of a relay, repeatable. [default: what $RTCRELAY_ADMIN or the configuration file names, else"
-    " all relays in $RUNTIME_DIRECTORY, or in /run/rtcrelay and $XDG_RUNTIME_DIR/rtcrelay]",
-)
+ADMIN = admin_option("relay", "all relays")
 SRC = typer.Option("--src", metavar="ADDR", help="Clients: IP, CIDR or IP:PORT. Repeatable: any of them.")
 DST = typer.Option("--dst", metavar="ADDR", help="Next hops: IP, CIDR or IP:PORT. Repeatable: any of them.")
 STATE = typer.Option(
@@ -57,23 +51,7 @@ def make_filter(
 
 def relays(named: Sequence[str] | None, file: Path | None) -> list[AdminClient]:
     """The relays to ask: those named, else those of this machine. Raises BackendError if there is none."""
-    sockets = config.find_admin_sockets(named or (), file)
-    if not named:
-        sockets = [path for path in sockets if not path.name.startswith("transceiver-")]
-    if not sockets:
-        raise BackendError(
-            "no relay runs here: there is no admin socket where they are usually made",
-            hint="--admin SOCKET names one",
-            status=ExitStatus.UNAVAILABLE,
-        )
-    return [AdminClient(socket) for socket in sockets]
-
-
-def report_all(errors: Sequence[RtcrelayError]) -> ExitStatus | None:
-    """Tells every error; returns the gravest status, None for none."""
-    for error in errors:
-        report(str(error), error.hint, error.status)
-    return max((error.status for error in errors), default=None)
+    return find_services(named, file, "relay")
 
 
 def compact(row: dict[str, Any]) -> str:

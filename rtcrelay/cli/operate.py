@@ -9,16 +9,16 @@ from typing import Annotated
 
 import typer
 
-from rtcrelay import config
 from rtcrelay.admin.client import AdminClient
 from rtcrelay.admin.drain import drain as drain_services
 from rtcrelay.admin.drain import wait_until_empty
 from rtcrelay.admin.status import statuses
-from rtcrelay.cli.app import new_group, report
+from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import Listing, leaf, parsed
 from rtcrelay.cli.render import Column, note, show_rows
+from rtcrelay.cli.services import YES, admin_option, asks, find_services, report_all
 from rtcrelay.config.text import format_duration, parse_duration
-from rtcrelay.errors import BackendError, ExitStatus, RtcrelayError, UsageError
+from rtcrelay.errors import ExitStatus, UsageError
 
 app = new_group()
 
@@ -34,17 +34,10 @@ COLUMNS = (
     Column("socket", "SOCKET"),
 )
 
-_ADMIN = typer.Option(
-    "-A",
-    "--admin",
-    metavar="SOCKET",
-    help="Admin socket of a service, repeatable. [default: what $RTCRELAY_ADMIN or the configuration file names, else"
-    " all in $RUNTIME_DIRECTORY, or in /run/rtcrelay and $XDG_RUNTIME_DIR/rtcrelay]",
-)
+_ADMIN = admin_option("service", "all")
 _WAIT = typer.Option("--wait", help="Return only when no flows and sessions are left.")
 _TIMEOUT = typer.Option("--timeout", metavar="DURATION", help="Wait at most this long, then exit with 75.")
 _CANCEL = typer.Option("--cancel", help="Be ready for calls again.")
-_YES = typer.Option("-y", "--yes", help="Do not ask on a terminal.")
 
 
 @leaf(
@@ -60,13 +53,11 @@ def status(options: Listing, admin: Annotated[list[str] | None, _ADMIN] = None) 
 
     Exits with 0 if all are ready or draining, 1 if one is not, 69 if one cannot be reached or there is none.
     """
-    rows, errors = statuses(_sockets(admin, options.config))
+    rows, errors = statuses(service.socket for service in find_services(admin, options.config))
     if rows:
         show_rows(rows, COLUMNS, options)
-    if errors:
-        return _report(errors)
     fine = all(row["state"] in ("ready", "draining") for row in rows)
-    return ExitStatus.OK if fine else ExitStatus.PROBLEM
+    return report_all(errors) or (ExitStatus.OK if fine else ExitStatus.PROBLEM)
 
 
 @leaf(
@@ -84,7 +75,7 @@ def drain(
     wait: Annotated[bool, _WAIT] = False,
     timeout: Annotated[str | None, _TIMEOUT] = None,
     cancel: Annotated[bool, _CANCEL] = False,
-    yes: Annotated[bool, _YES] = False,
+    yes: Annotated[bool, YES] = False,
 ) -> ExitStatus | None:
     """Have services drain: they are no longer ready, so that load balancers send new calls elsewhere.
 
@@ -96,7 +87,7 @@ def drain(
     if timeout is not None and not wait:
         raise UsageError("--timeout needs --wait")
     seconds = None if timeout is None else parsed("--timeout", timeout, parse_duration)
-    services = [AdminClient(socket) for socket in _sockets(admin, options.config)]
+    services = find_services(admin, options.config)
     if not (yes or cancel or _confirms(services)):
         return ExitStatus.PROBLEM
     rows, errors = drain_services(services, cancel=cancel)
@@ -106,33 +97,14 @@ def drain(
         rows, _ = statuses(service.socket for service in drained)  # those that have ended meanwhile have drained
     if rows:
         show_rows(rows, COLUMNS, options)
-    return _report(errors) if errors else None
-
-
-def _report(errors: Sequence[RtcrelayError]) -> ExitStatus:
-    for error in errors:
-        report(str(error), error.hint, error.status)
-    return max(error.status for error in errors)
-
-
-def _sockets(named: Sequence[str] | None, file: Path | None) -> list[Path]:
-    sockets = config.find_admin_sockets(named or (), file)
-    if not sockets:
-        raise BackendError(
-            "no relay or transceiver runs here: there is no admin socket where they are usually made",
-            hint="--admin SOCKET names one",
-            status=ExitStatus.UNAVAILABLE,
-        )
-    return sockets
+    return report_all(errors)
 
 
 def _confirms(services: Sequence[AdminClient]) -> bool:
     """Asks a person; a program, such as a pod's preStop hook, means what it says."""
     if not sys.stdin.isatty():
         return True
-    names = ", ".join(str(service.socket) for service in services)
-    print(f"Drain {names}? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return asks(f"Drain {', '.join(str(service.socket) for service in services)}?")
 
 
 def _uptime(seconds: float | None) -> str | None:

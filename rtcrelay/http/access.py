@@ -6,9 +6,6 @@ By default no other origin than the page's own: without ``--cors-origin`` no COR
 from __future__ import annotations
 
 import hmac
-import logging
-import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,12 +14,12 @@ from aiohttp import web
 
 from rtcrelay.errors import ConfigError
 from rtcrelay.http.problems import Handler, Problem
-
-log = logging.getLogger("rtcrelay.http")
+from rtcrelay.secret_files import read_secret_file
 
 _MIN_TOKEN_CHARACTERS: Final = 16
 """Chosen: a shorter token can be guessed."""
 _MAX_TOKEN_BYTES: Final = 4096
+_MAKE_ONE: Final = "umask 077; openssl rand -base64 24"
 _EXPOSED: Final = "Location, ETag, Link, Retry-After, Accept-Patch, X-Rtcrelay-Node"
 
 
@@ -68,24 +65,14 @@ def read_token(path: Path | None) -> str | None:
     """The Bearer token of a file, without white space around it; None for no file. Raises ConfigError."""
     if path is None:
         return None
+    content = read_secret_file(path, "token file", _MAX_TOKEN_BYTES, hint=f"{_MAKE_ONE} > {path}")
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_TOKEN_BYTES + 1)
-            warn_if_others_can_read(path, os.fstat(file.fileno()))
         token = content.decode("ascii").strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read token file {path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"token file {path} holds other characters than ASCII") from error
     if not _MIN_TOKEN_CHARACTERS <= len(token) <= _MAX_TOKEN_BYTES or len(token.split()) != 1:
         raise ConfigError(
             f"token file {path} must hold one token of at least {_MIN_TOKEN_CHARACTERS} characters",
-            hint=f"openssl rand -base64 24 > {path}",
+            hint=f"{_MAKE_ONE} > {path}",
         )
     return token
-
-
-def warn_if_others_can_read(path: Path, status: os.stat_result) -> None:
-    """Says so in the log. No more than that: Kubernetes mounts secrets with 0644 into a container of their own."""
-    if stat.S_IMODE(status.st_mode) & stat.S_IROTH:
-        log.warning("every user of this machine may read %s, a secret: chmod o-r", path)

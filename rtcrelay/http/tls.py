@@ -5,14 +5,15 @@ Connections that are open keep the certificate they began with.
 
 from __future__ import annotations
 
-import os
 import ssl
 from pathlib import Path
 
 from cryptography import x509
 
 from rtcrelay.errors import ConfigError
-from rtcrelay.http.access import warn_if_others_can_read
+from rtcrelay.secret_files import read_secret_file
+
+_MAX_KEY_BYTES = 65_536
 
 
 class Tls:
@@ -40,12 +41,11 @@ def _load(cert: Path, key: Path) -> ssl.SSLContext:
     """A server's context. Raises ConfigError with the file and what is wrong with it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for path in (cert, key):
-        try:
-            path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"cannot read TLS file {path}: {(error.strerror or str(error)).lower()}") from error
-    warn_if_others_can_read(key, os.stat(key))
+    try:
+        cert.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read TLS file {cert}: {(error.strerror or str(error)).lower()}") from error
+    read_secret_file(key, "TLS file", _MAX_KEY_BYTES)
     try:
         context.load_cert_chain(cert, key, password=_no_password)
     except _EncryptedError:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 from aiohttp import web
 
+from rtcrelay.admin.steering import add_steering, json_answer
 from rtcrelay.config.text import format_address
-from rtcrelay.errors import RtcrelayError
 from rtcrelay.http.server import start_http
 from rtcrelay.metrics.pages import MetricsSource, Pages
 from rtcrelay.metrics.process import ProcessMetrics
@@ -60,39 +59,26 @@ def application(control: Control, pages: Pages) -> web.Application:
     """The admin interface as aiohttp serves it."""
 
     async def stats(_: web.Request) -> web.Response:
-        return _json(control.stats())
+        return json_answer(control.stats())
 
     async def flows(request: web.Request) -> web.Response:
         try:
             cursor = _number(request, "cursor", 0, 0, 2**63 - 1)
             limit = _number(request, "limit", 1000, 1, MAX_FLOWS)
         except ValueError as error:
-            return _json({"error": str(error)}, status=400)
-        return _json(control.flows(cursor, limit))
-
-    async def reload(_: web.Request) -> web.Response:
-        try:
-            control.reload()
-        except RtcrelayError as error:
-            log.error("not reloaded, everything stays as it was: %s", error)
-            return _json({"error": str(error)}, status=422)
-        return _json({"kind": "reload", "v": 1, "keys": control.keys()})
-
-    async def drain(request: web.Request) -> web.Response:
-        return _json(control.drain(request.method == "POST"))
+            return json_answer({"error": str(error)}, status=400)
+        return json_answer(control.flows(cursor, limit))
 
     events = FlowEvents(control.feed, control.name)
     served = web.Application(client_max_size=1024)
     served.on_shutdown.append(events.end)
     pages.add_to(served)
+    add_steering(served, control)
     served.add_routes(
         [
             web.get("/v1/stats", stats),
             web.get("/v1/flows", flows),
             web.get("/v1/flows/events", events.handle),
-            web.post("/v1/reload", reload),
-            web.post("/v1/drain", drain),
-            web.delete("/v1/drain", drain),
         ]
     )
     return served
@@ -103,7 +89,3 @@ def _number(request: web.Request, name: str, default: int, low: int, high: int) 
     if not (text.isascii() and text.isdecimal() and len(text) <= 20 and low <= int(text) <= high):
         raise ValueError(f"{name} is not a whole number from {low} to {high}")
     return int(text)
-
-
-def _json(content: Any, *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(content) + b"\n", content_type="application/json", status=status)

@@ -219,7 +219,7 @@ class Control:
 
     def keys(self) -> list[dict[str, Any]]:
         """Which keys this relay holds, without their secrets."""
-        return [{"id": key.id, "state": key.state, "fingerprint": key.fingerprint} for key in self._key_file.keys]
+        return self._key_file.report()
 
     def flows(self, cursor: int, limit: int) -> dict[str, Any]:
         """A page of the path table, and the cursor of the next one (0: that was all)."""

@@ -149,6 +149,10 @@ class DataChannels:
         """The ids of the channels that are open."""
         return [number for number, channel in self._channels.items() if channel.readyState == "open"]
 
+    def labels(self) -> list[str]:
+        """The labels of those, as their opener wrote them."""
+        return [self._channels[number].label for number in self.open_channels()]
+
     def close(self) -> None:
         """Ends the association at once: the peer's channels close when the ABORT arrives."""
         self._is_over = True

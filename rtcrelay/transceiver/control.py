@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.config.text import format_duration
@@ -138,6 +138,10 @@ class Control:
         if (self._tls is None) != (taken.tls_cert is None):
             log.warning("TLS is turned on or off only at the next start")
         log.info("reloaded: keys %s", ", ".join(f"{number} ({text})" for number, text in keys.fingerprints()))
+
+    def keys(self) -> list[dict[str, Any]]:
+        """Which keys this transceiver holds, without their secrets."""
+        return self.transceiver.keys.report()
 
     # -- Condition
 

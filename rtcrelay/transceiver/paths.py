@@ -100,6 +100,10 @@ class PathBook:
         """The keys of all paths that had a valid check."""
         return list(self._paths)
 
+    def all_paths(self) -> list[Path]:
+        """The same paths themselves, oldest first."""
+        return list(self._paths.values())
+
     def find(self, key: PathKey) -> Path | None:
         """The path with this key; None if it never had a valid check."""
         return self._paths.get(key)

@@ -9,6 +9,7 @@ import rtcrelay
 from rtcrelay.rtc.rtp import OPUS_CLOCK_HZ
 
 if TYPE_CHECKING:
+    from rtcrelay.config import TransceiverSettings
     from rtcrelay.transceiver.session import Session
     from rtcrelay.transceiver.transceiver import Transceiver
 
@@ -26,15 +27,14 @@ def describe_process(transceiver: Transceiver) -> dict[str, object]:
     """`/v1/stats`: the process, its gauges, and ``counters``, ``drops`` and ``ends`` since it started."""
     settings = transceiver.settings
     return {
-        "kind": "stats",
+        "kind": "transceiver_stats",
         "v": 1,
         "role": "transceiver",
         "node": settings.node,
         "version": rtcrelay.__version__,
         "cluster": settings.cluster,
-        "keys": [{"id": key.id, "state": key.state, "fingerprint": key.fingerprint} for key in transceiver.keys.keys],
         "pid": os.getpid(),
-        "uptime_seconds": round(transceiver.now() - transceiver.started_at, 3),
+        "uptime_s": round(transceiver.now() - transceiver.started_at, 3),
         "is_draining": transceiver.is_draining,
         "gauges": {
             "sessions": transceiver.session_count,
@@ -45,8 +45,8 @@ def describe_process(transceiver: Transceiver) -> dict[str, object]:
     }
 
 
-def describe_session(session: Session, now: float) -> dict[str, object]:
-    """One row of `/v1/sessions`.
+def describe_session(session: Session, node: str, now: float) -> dict[str, object]:
+    """One row of `/v1/sessions`. ``node`` is the transceiver's name.
 
     ``state``: new (no check yet), checked, connected. ``client``: ``ip:port`` of the selected path, ``ingress`` its
     ingress id, both null before the first check. ``rtp_packets_in`` and ``rtp_packets_out`` count the session's
@@ -61,6 +61,7 @@ def describe_session(session: Session, now: float) -> dict[str, object]:
         "kind": "session",
         "v": 1,
         "id": session.id,
+        "node": node,
         "ufrag": session.ice.ufrag,
         "state": state_of(session),
         "dtls": dtls.state.value,
@@ -74,9 +75,44 @@ def describe_session(session: Session, now: float) -> dict[str, object]:
         "moves": session.link.paths.moves,
         "channels": len(session.channels.open_channels()) if session.channels else 0,
         **_media(session),
-        "age_seconds": round(now - session.marks.created, 3),
-        "idle_seconds": round(now - session.link.heard_at, 3),
+        "age_s": round(now - session.marks.created, 3),
+        "idle_s": round(now - session.link.heard_at, 3),
         **session.marks.ages_ms(),
+    }
+
+
+def describe_fully(session: Session, settings: TransceiverSettings, now: float) -> dict[str, object]:
+    """`/v1/sessions/ID`: the row, and besides ``backend``, ``ends_in_s`` (the time limit), every path
+    (``all_paths``), the labels of the open data channels, and every RTP source that was heard (``sources``)."""
+    reports, link = session.reports, session.link
+    current = reports.current
+    return {
+        **describe_session(session, settings.node, now),
+        "backend": settings.backend,
+        "ends_in_s": round(session.marks.created + settings.max_session_seconds - now, 3),
+        "all_paths": [
+            {
+                "client": _address(path.key[0], path.key[1]),
+                "ingress": path.key[2],
+                "selected": path is link.paths.selected,
+                "validated": path.validated,
+                "idle_s": round(now - path.last_heard_at, 3),
+                "authenticated_s": None if path.authenticated_at is None else round(now - path.authenticated_at, 3),
+            }
+            for path in link.paths.all_paths()
+        ],
+        "channel_labels": session.channels.labels() if session.channels else [],
+        "sources": [
+            {
+                "ssrc": source.ssrc,
+                "current": source is current,
+                "packets": source.received,
+                "lost_packets": source.lost,
+                "loss": round(source.last_fraction_lost, 4),
+                "jitter_ms": round(source.jitter / OPUS_CLOCK_HZ * 1000, 3),
+            }
+            for source in reports.sources.values()
+        ],
     }
 
 
@@ -86,7 +122,7 @@ def describe_media(session: Session, now: float) -> dict[str, object]:
         "type": "stats",
         "v": 1,
         "session": session.id,
-        "age_seconds": round(now - session.marks.created, 3),
+        "age_s": round(now - session.marks.created, 3),
         "moves": session.link.paths.moves,
         **_media(session),
     }

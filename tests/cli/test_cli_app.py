@@ -257,7 +257,7 @@ def test_completion_knows_commands_options_and_choices(process: Cli) -> None:
         assert (done.status, done.err) == (0, "")
         return done.out.split()
 
-    assert complete("rtcrelay se", 1) == ["serve"]
+    assert complete("rtcrelay ser", 1) == ["serve"]
     assert complete("rtcrelay serve re", 2) == ["relay"]
     assert complete("rtcrelay serve relay --idle", 3) == ["--idle-timeout"]
     assert complete("rtcrelay keys list -o j", 4) == ["json", "jsonl"]

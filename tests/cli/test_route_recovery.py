@@ -202,6 +202,7 @@ def test_a_wrong_password_file_is_78(
 ) -> None:
     file = tmp_path / "password"
     if content is not None:
+        file.touch(0o600)
         file.write_text(content)
     args = ("--redis", "redis://10.0.0.9", "--redis-password-file", str(file))
     done = process("serve", "relay", "--key-file", key_file, "--check", *args)

@@ -149,7 +149,7 @@ async def test_a_channel_labelled_stats_tells_the_client_the_same(lab: Lab) -> N
             return found
 
         seen = await until(messages, lambda found: len(found) >= 5, "five messages", 20)
-        ages = [message["age_seconds"] for message in seen]
+        ages = [message["age_s"] for message in seen]
         assert all(0.8 < b - a < 1.3 for a, b in pairwise(ages))
         session = await lab.session()
         assert seen[-1]["type"] == "stats"

@@ -17,7 +17,7 @@ import pytest
 import rtcrelay
 
 PACKAGE = Path(rtcrelay.__file__).parent
-BASE = {"errors", "_dataplane", "config", "daemon", "keys", "http", "admin", "metrics", "__init__"}
+BASE = {"errors", "_dataplane", "config", "daemon", "keys", "secret_files", "http", "admin", "metrics", "__init__"}
 MIDDLE = {"relay", "transceiver", "client", "signaling", "debug"}
 
 ALLOWED = {
@@ -25,8 +25,9 @@ ALLOWED = {
     "errors": {"__init__"},
     "config": {"errors", "daemon", "__init__"},
     "daemon": {"errors", "__init__"},
-    "keys": {"errors", "_dataplane", "config", "__init__"},
-    "http": {"errors", "_dataplane", "config", "daemon", "metrics", "__init__"},
+    "secret_files": {"errors", "__init__"},
+    "keys": {"errors", "_dataplane", "config", "secret_files", "__init__"},
+    "http": {"errors", "_dataplane", "config", "daemon", "metrics", "secret_files", "__init__"},
     "admin": {"errors", "config", "daemon", "http", "__init__"},
     "metrics": {"errors", "config", "daemon", "keys", "__init__"},
     "rtc": BASE,
@@ -115,6 +116,7 @@ EVERY_START = (
     "config",
     "daemon.py",
     "keys.py",
+    "secret_files.py",
     "errors.py",
     "admin/unix_socket.py",
     "metrics/listener.py",

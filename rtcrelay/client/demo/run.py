@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from rtcrelay.client.demo.scene import Observer, Scene
+from rtcrelay.client.demo.shell import write_shell
 from rtcrelay.client.demo.site import DEFAULT_PORTS, Site, SiteOptions
 from rtcrelay.client.demo.steps import Step
 from rtcrelay.client.demo.story import STEPS, telling
@@ -109,6 +110,7 @@ async def _serve(teller: Teller, options: SiteOptions) -> None:
         site = Site(directory, options)
         try:
             await site.start()
+            write_shell(site)
             teller.on_serving(site)
             waits = {asyncio.ensure_future(daemon.wait()): daemon for daemon in site.daemons}
             ended, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -34,7 +34,7 @@ TRANSCEIVER: dict[str, Any] = {
     "role": "transceiver",
     "node": "a",
     "pid": 8,
-    "uptime_seconds": 2.5,
+    "uptime_s": 2.5,
     "cluster": 3,
     "gauges": {"sessions": 5, "paths": 6},
     "drops": {},

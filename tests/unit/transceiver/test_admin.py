@@ -88,8 +88,16 @@ async def test_sessions_are_listed_with_their_path_and_progress(network: Network
     assert (row["first_check_ms"], row["first_rtp_in_ms"]) == (0.0, 500.0)
     secrets = (new.answer.ice.password, new.accepted.resource.partition(".")[2])
     assert not any(secret in str(row) for secret in secrets)
-    one = await (await admin.get(f"/v1/sessions/{row['id']}")).json()
-    assert one["ufrag"] == row["ufrag"]
+    response = await admin.get(f"/v1/sessions/{row['id']}")
+    one = await response.json()
+    assert {name: one[name] for name in row} == row
+    (path,) = one["all_paths"]
+    assert (path["client"], path["ingress"], path["selected"], path["validated"]) == (row["client"], 3479, True, True)
+    (source,) = one["sources"]
+    assert (source["ssrc"], source["current"], source["packets"], source["lost_packets"]) == (42, True, 1, 0)
+    assert (one["backend"], one["ends_in_s"], one["channel_labels"]) == ("echo", 7199.5, [])
+    text = await response.text()
+    assert not any(secret in text for secret in secrets)
 
 
 async def test_an_operator_closes_a_session_and_the_client_is_told(network: Network, admin: Http) -> None:
@@ -228,6 +236,7 @@ async def test_a_reload_that_fails_changes_nothing(network: Network, control: Co
 
 async def test_a_reload_takes_ingresses_limits_and_token(network: Network, control: Control, tmp_path: Path) -> None:
     token = tmp_path / "token"
+    token.touch(0o600)
     token.write_text("another-token-of-length")
     changed = replace(
         network.transceiver.settings, ingresses=(("127.0.0.1", 9999),), max_sessions=1, auth_token_file=token

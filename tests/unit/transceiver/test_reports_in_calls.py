@@ -64,7 +64,7 @@ def test_loss_is_reported_to_the_client_and_shown_to_the_operator(network: Netwo
     network.pass_time(3.0)
     report = [item for item in take_rtcp(call) if isinstance(item, Report) and item.blocks][-1]
     assert report.blocks[0].lost == 30
-    row = describe_session(call.session, network.now)
+    row = describe_session(call.session, "test", network.now)
     assert (row["rtp_packets_in"], row["rtp_lost_in"]) == (970, 30)
     assert json.dumps(describe_media(call.session, network.now))
 
@@ -90,7 +90,7 @@ def test_what_the_client_reports_is_shown_and_the_round_trip_measured(network: N
     reported_at = network.now
     network.now += 0.06
     send_rtcp(call, client._report(reported_at))
-    row = describe_session(call.session, network.now)
+    row = describe_session(call.session, "test", network.now)
     assert row["rtp_lost_out"] in range(9, 14)
     assert row["round_trip_ms"] is not None
     assert row["rtcp_reports_in"] == 1

@@ -18,6 +18,7 @@ from .network import HTTP, MEDIA, Network, settings
 
 def test_a_token_is_read_without_its_line_end(tmp_path: Path) -> None:
     path = tmp_path / "token"
+    path.touch(0o600)
     path.write_text("  a-token-of-good-length\n")
     assert read_token(path) == "a-token-of-good-length"
     assert read_token(None) is None
@@ -34,10 +35,20 @@ def test_a_token_is_read_without_its_line_end(tmp_path: Path) -> None:
 )
 def test_a_token_file_that_cannot_be_used_says_why(tmp_path: Path, content: bytes, complaint: str) -> None:
     path = tmp_path / "token"
+    path.touch(0o600)
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=complaint) as caught:
         read_token(path)
     assert caught.value.status == ExitStatus.CONFIG
+
+
+def test_a_token_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("  a-token-of-good-length\n")
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match=r"token file .* has mode 0644: others may read or change it") as caught:
+        read_token(path)
+    assert caught.value.hint == f"chmod 600 {path}"
 
 
 def test_a_missing_token_file_says_so(tmp_path: Path) -> None:
@@ -80,6 +91,7 @@ def test_without_an_address_for_clients_nobody_could_call(tmp_path: Path) -> Non
 def test_check_says_what_would_run(tmp_path: Path) -> None:
     keys_in_state(tmp_path, "active")
     token = tmp_path / "token"
+    token.touch(0o600)
     token.write_text("a-token-of-good-length")
     line = check(settings(tmp_path, auth_token_file=token))
     assert line.startswith("configuration is sound: test, http://127.0.0.1:8080, media 127.0.0.1:7000; cluster 7; keys")

@@ -1,0 +1,78 @@
+"""Which running services a command asks, what went wrong with them, and whether a person agrees."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import typer
+
+from rtcrelay import config
+from rtcrelay.admin.client import AdminClient
+from rtcrelay.cli.app import report
+from rtcrelay.errors import BackendError, ExitStatus, RtcrelayError, UsageError
+
+Role: TypeAlias = Literal["relay", "transceiver"]
+
+_TRANSCEIVER = "transceiver-"
+
+YES = typer.Option("-y", "--yes", help="Do not ask.")
+DRY_RUN = typer.Option("--dry-run", help="Show what would be done, and do nothing.")
+
+
+def admin_option(whose: str, all_of_them: str) -> Any:
+    """The option --admin; ``whose`` socket, and what is asked without it."""
+    return typer.Option(
+        "-A",
+        "--admin",
+        metavar="SOCKET",
+        autocompletion=complete_sockets,
+        help=f"Admin socket of a {whose}, repeatable. [default: what $RTCRELAY_ADMIN or the configuration file names,"
+        f" else {all_of_them} in $RUNTIME_DIRECTORY, or in /run/rtcrelay and $XDG_RUNTIME_DIR/rtcrelay]",
+    )
+
+
+def find_services(named: Sequence[str] | None, file: Path | None, role: Role | None = None) -> list[AdminClient]:
+    """The services to ask: those named, else those of this machine, of one role or of both.
+
+    Raises BackendError if there is none.
+    """
+    sockets = config.find_admin_sockets(named or (), file)
+    if not named and role is not None:
+        sockets = [path for path in sockets if path.name.startswith(_TRANSCEIVER) == (role == "transceiver")]
+    if not sockets:
+        raise BackendError(
+            f"no {role or 'relay or transceiver'} runs here: there is no admin socket where they are usually made",
+            hint="--admin SOCKET names one",
+            status=ExitStatus.UNAVAILABLE,
+        )
+    return [AdminClient(socket) for socket in sockets]
+
+
+def report_all(errors: Sequence[RtcrelayError]) -> ExitStatus | None:
+    """Tells every error; returns the gravest status, None for none."""
+    for error in errors:
+        report(str(error), error.hint, error.status)
+    return max((error.status for error in errors), default=None)
+
+
+def confirms(question: str, yes: bool) -> bool:
+    """Whether a person agrees to what cannot be undone. Raises UsageError where nobody can be asked, without --yes."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here", hint="--yes does it, --dry-run shows what would be done")
+    return asks(question)
+
+
+def asks(question: str) -> bool:
+    """Asks on the terminal."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def complete_sockets(incomplete: str) -> list[str]:
+    """The admin sockets of this machine; of a file system none is asked."""
+    return [str(path) for path in config.find_admin_sockets(()) if str(path).startswith(incomplete)]
