@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ DEMO_SECRET = b"rtcrelay-demo-01"
 MAX_KEY_ID = 7
 """Three bits of the ufrag's first character."""
 
+_TIMES = ("created", "changed")
 _STATES = ("active", "accept", "revoked")
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _HEX_SECRET = re.compile(r"[0-9a-fA-F]{32}")
@@ -48,6 +50,8 @@ class Key:
     """``active`` mints and accepts, ``accept`` accepts only, ``revoked`` is refused."""
     created: datetime | None = None
     """When it was made, as the file says."""
+    changed: datetime | None = None
+    """When its state changed last, as the file says; None: never, or nobody wrote it down."""
 
     @property
     def fingerprint(self) -> str:
@@ -89,15 +93,18 @@ class KeyFile:
 
         Not a promise that the ufrag opens: `open_ufrag` says so.
         """
-        first = _BASE32.find(ufrag[:1]) if len(ufrag) == UFRAG_LENGTH else -1
-        version, key_id = divmod(first, 8)
-        if version != 0:
-            return None
+        key_id = key_id_of(ufrag)
         for key in self.keys:
             if key.id == key_id and key.state != "revoked":
                 digest = hmac.digest(key.secret, b"rtcrelay probe 1" + ufrag.encode(), "sha256")
                 return base64.urlsafe_b64encode(digest).decode()[:24]
         return None
+
+
+def key_id_of(ufrag: str) -> int | None:
+    """The key that a ufrag names, 0 to 7; None if it is no ufrag of ours. Not a promise that it opens."""
+    version, key_id = divmod(_BASE32.find(ufrag[:1]) if len(ufrag) == UFRAG_LENGTH else -1, 8)
+    return key_id if version == 0 else None
 
 
 def load_key_file(path: Path) -> KeyFile:
@@ -192,7 +199,7 @@ def _key(path: Path, index: int, table: object) -> Key:
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where} must be a table")
     _check_fields(where, table)
-    key_id, secret, state, created = (table.get(name) for name in ("id", "secret", "state", "created"))
+    key_id, secret, state = (table.get(name) for name in ("id", "secret", "state"))
     if type(key_id) is not int or not 0 <= key_id <= MAX_KEY_ID:
         raise ConfigError(f"{where}.id must be a whole number from 0 to {MAX_KEY_ID}")
     if not isinstance(secret, str) or not _HEX_SECRET.fullmatch(secret):
@@ -200,20 +207,30 @@ def _key(path: Path, index: int, table: object) -> Key:
         raise ConfigError(f"{where}.secret must be 32 hexadecimal digits, not {found}")
     if state not in _STATES:
         raise ConfigError(f"{where}.state must be {', '.join(_STATES[:2])} or {_STATES[2]}")
-    if created is not None and not isinstance(created, datetime):
-        raise ConfigError(f"{where}.created must be a date and time such as 2026-11-22T10:00:00Z")
-    if created is not None and created.tzinfo is None:
-        created = created.replace(tzinfo=UTC)
-    return Key(key_id, bytes.fromhex(secret), str(state), created)
+    created, changed = (_time(f"{where}.{name}", table.get(name)) for name in _TIMES)
+    return Key(key_id, bytes.fromhex(secret), str(state), created, changed)
+
+
+def _time(where: str, time: object) -> datetime | None:
+    if time is None:
+        return None
+    if not isinstance(time, datetime):
+        raise ConfigError(f"{where} must be a date and time such as 2026-11-22T10:00:00Z")
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _check_fields(where: str, table: Mapping[str, Any]) -> None:
-    for name in ("id", "secret", "state"):
+    known = ("id", "secret", "state", *_TIMES)
+    for name in known[:3]:
         if name not in table:
             raise ConfigError(f"{where}.{name} is missing")
-    unknown = sorted(set(table) - {"id", "secret", "state", "created"})
+    unknown = sorted(set(table) - set(known))
     if unknown:
-        raise ConfigError(f"{where}: unknown key {unknown[0]}, expected id, secret, state and created")
+        near = get_close_matches(unknown[0], known, 1)
+        raise ConfigError(
+            f"{where}: unknown key {unknown[0]}, expected id, secret, state, created and changed",
+            hint=f"did you mean {near[0]}?" if near else None,
+        )
 
 
 def _check_ring(path: Path, keys: tuple[Key, ...]) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rtcrelay import config, keys
+from rtcrelay.cli import key_revoke, key_rotate
 from rtcrelay.cli.app import new_group
+from rtcrelay.cli.key_options import ADMIN, KEY_FILE_OPTION, admins_of, live_reports, time_field
 from rtcrelay.cli.options import Common, Listing, leaf, whole
 from rtcrelay.cli.render import Column, note, show_rows
-from rtcrelay.config.options import KEY_FILE
 
 app = new_group()
 
@@ -20,9 +21,8 @@ COLUMNS = (
     Column("state", "STATE"),
     Column("fingerprint", "FINGERPRINT"),
     Column("created", "CREATED"),
+    Column("changed", "CHANGED"),
 )
-
-KEY_FILE_HELP = f"{KEY_FILE.help} [default: {KEY_FILE.default_help}] [env: {KEY_FILE.variable}]"
 
 
 @leaf(
@@ -55,16 +55,31 @@ def generate(
     note(f"wrote {out}: key {number}, fingerprint {fingerprint}", common)
 
 
-@leaf(app, "list", listing=True, examples="rtcrelay keys list --key-file keys.toml\nrtcrelay keys list --json")
+leaf(app, "rotate", listing=True, examples=key_rotate.EXAMPLES)(key_rotate.rotate)
+leaf(app, "revoke", listing=True, examples=key_revoke.EXAMPLES)(key_revoke.revoke)
+
+
+@leaf(
+    app,
+    "list",
+    listing=True,
+    examples="""
+    rtcrelay keys list
+    rtcrelay keys list --key-file keys.toml --json
+    rtcrelay keys list --live""",
+)
 def list_keys(
     options: Listing,
-    key_file: Annotated[str | None, typer.Option("--key-file", metavar="FILE", help=KEY_FILE_HELP)] = None,
+    key_file: Annotated[str | None, KEY_FILE_OPTION] = None,
+    admin: Annotated[list[str] | None, ADMIN] = None,
+    live: Annotated[bool, typer.Option("--live", help="Ask the live servers which of the keys they accept.")] = False,
 ) -> None:
     """Show the keys of a key file, without their secrets.
 
     A key's fingerprint is the same on every server that holds the key.
     """
     path = config.find_key_file({"key_file": key_file}, options.config)
+    reports = live_reports(admins_of(admin, options.config), are_named=bool(admin)) if live or admin else None
     rows = [
         {
             "kind": "key",
@@ -72,8 +87,18 @@ def list_keys(
             "id": key.id,
             "state": key.state,
             "fingerprint": key.fingerprint,
-            "created": keys.format_time(key.created) if key.created else None,
+            "created": time_field(key.created),
+            "changed": time_field(key.changed),
+            "servers": None if reports is None else [one.server for one in reports if one.accepts(key)],
         }
         for key in keys.load_key_file(path).keys
     ]
-    show_rows(rows, COLUMNS, options)
+    asked = () if reports is None else (Column("servers", "SERVERS", pick=lambda row: _of(row, len(reports))),)
+    show_rows(rows, (*COLUMNS, *asked), options)
+    for report in reports or ():
+        if report.problem is not None:
+            note(f"{report.server}: {report.problem}", options)
+
+
+def _of(row: Any, servers: int) -> str:
+    return f"{len(row['servers'])} of {servers}"

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import typer
 
 from rtcrelay import config, keys
-from rtcrelay.cli.keys import KEY_FILE_HELP
+from rtcrelay.cli.key_options import KEY_FILE_HELP
 from rtcrelay.cli.options import Common
 from rtcrelay.cli.render import note
 from rtcrelay.config.options import KEY_FILE

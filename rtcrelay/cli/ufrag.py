@@ -13,7 +13,7 @@ import typer
 from rtcrelay import config, keys
 from rtcrelay._dataplane import Route, UfragError, mint_ufrag
 from rtcrelay.cli.app import new_group, report
-from rtcrelay.cli.keys import KEY_FILE_HELP
+from rtcrelay.cli.key_options import KEY_FILE_HELP
 from rtcrelay.cli.options import Listing, leaf, parsed, whole
 from rtcrelay.cli.render import Column, show_fields, show_rows
 from rtcrelay.config.options import CLUSTER

@@ -59,7 +59,7 @@ def test_list_shows_fingerprints_and_no_secret(cli: Cli, key_file: str) -> None:
     secret = keys.load_key_file(Path(key_file)).keys[0].secret.hex()
     plain = cli("keys", "list", "--key-file", key_file)
     as_json = cli("keys", "list", "--key-file", key_file, "--json")
-    assert plain.out.splitlines()[0] == "ID  STATE   FINGERPRINT  CREATED"
+    assert plain.out.splitlines()[0] == "ID  STATE   FINGERPRINT  CREATED               CHANGED"
     (row,) = json.loads(as_json.out)
     assert (row["kind"], row["v"], row["id"], row["state"]) == ("key", 1, 3, "active")
     assert row["created"].endswith("Z")

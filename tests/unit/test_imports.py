@@ -17,7 +17,20 @@ import pytest
 import rtcrelay
 
 PACKAGE = Path(rtcrelay.__file__).parent
-BASE = {"errors", "_dataplane", "config", "daemon", "keys", "secret_files", "http", "admin", "metrics", "__init__"}
+BASE = {
+    "errors",
+    "_dataplane",
+    "config",
+    "daemon",
+    "keys",
+    "key_edit",
+    "key_rotation",
+    "secret_files",
+    "http",
+    "admin",
+    "metrics",
+    "__init__",
+}
 MIDDLE = {"relay", "transceiver", "client", "signaling", "debug"}
 
 ALLOWED = {
@@ -27,8 +40,10 @@ ALLOWED = {
     "daemon": {"errors", "__init__"},
     "secret_files": {"errors", "__init__"},
     "keys": {"errors", "_dataplane", "config", "secret_files", "__init__"},
+    "key_edit": {"errors", "keys", "secret_files"},
+    "key_rotation": {"keys"},
     "http": {"errors", "_dataplane", "config", "daemon", "metrics", "secret_files", "__init__"},
-    "admin": {"errors", "config", "daemon", "http", "__init__"},
+    "admin": {"errors", "config", "daemon", "http", "keys", "key_rotation", "__init__"},
     "metrics": {"errors", "config", "daemon", "keys", "__init__"},
     "rtc": BASE,
     **{name: BASE | {"rtc"} for name in MIDDLE},

@@ -1,0 +1,73 @@
+"""What the commands that change a key ring share: options, and the servers that hold its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from rtcrelay import config, keys
+from rtcrelay.admin.client import AdminClient
+from rtcrelay.cli.services import admin_option, report_all
+from rtcrelay.config.options import KEY_FILE
+from rtcrelay.errors import ExitStatus, UsageError
+from rtcrelay.key_rotation import ServerKeys, collect
+
+KEY_FILE_HELP = f"{KEY_FILE.help} [default: {KEY_FILE.default_help}] [env: {KEY_FILE.variable}]"
+KEY_FILE_OPTION = typer.Option("--key-file", metavar="FILE", help=KEY_FILE_HELP)
+ADMIN = admin_option("service", "all")
+RELOAD = typer.Option("--reload", help="Have the servers that are asked read their files again, as SIGHUP does.")
+FORCE = typer.Option("--force", help="Do it although calls may end or be refused.")
+
+
+def live_reports(admins: Sequence[AdminClient], *, are_named: bool) -> list[ServerKeys]:
+    """What the servers behind these sockets report. Other sources of reports join here."""
+    from rtcrelay.admin.key_reports import AdminKeyReports
+
+    return collect([AdminKeyReports(admins, are_named)])
+
+
+def admins_of(named: Sequence[str] | None, file: Path | None) -> list[AdminClient]:
+    """The admin sockets that are named, else those of this machine; perhaps none."""
+    return [AdminClient(socket) for socket in config.find_admin_sockets(named or (), file)]
+
+
+def reload_servers(admins: Sequence[AdminClient]) -> ExitStatus | None:
+    """Has them read their files again, and tells what went wrong."""
+    from rtcrelay.admin.key_reports import reload_all
+
+    return report_all(reload_all(admins))
+
+
+def refusal(message: str, hint: str) -> UsageError:
+    """A step that would do harm: the answer is no."""
+    return UsageError(message, hint=hint, status=ExitStatus.PROBLEM)
+
+
+def complete_key_ids(incomplete: str) -> list[str]:
+    """The ids in the key ring that is configured."""
+    ring = keys.load_key_file(config.find_key_file({}))
+    return [str(key.id) for key in ring.keys if str(key.id).startswith(incomplete)]
+
+
+def now() -> datetime:
+    """The time that files and rules speak of."""
+    return datetime.now(UTC)
+
+
+def time_field(when: datetime | None) -> str | None:
+    """A time as JSON has it."""
+    return None if when is None else keys.format_time(when)
+
+
+def obstacle_cell(row: Any) -> str | None:
+    """Why a step is dangerous, as one cell."""
+    return "; ".join(row["obstacles"]) or None
+
+
+def done_cell(row: Any) -> str:
+    """Whether it was done, as a word."""
+    return "yes" if row["done"] else "no"
