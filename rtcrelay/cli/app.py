@@ -34,6 +34,7 @@ COMMANDS = {
     "steer": ("rtcrelay.cli.steer", "Say where signaling would send a call, and why."),
     "explain": ("rtcrelay.cli.explain", "Say what a relay would do with packets, and why."),
     "keys": ("rtcrelay.cli.keys", "Make and show the keys of routing ufrags."),
+    "config": ("rtcrelay.cli.config", "Show, check and begin configuration files."),
     "completion": ("rtcrelay.cli.about", "Print the completion script of a shell."),
     "man": ("rtcrelay.cli.about", "Show a manual page."),
     "version": ("rtcrelay.cli.about", "Print the version."),
