@@ -1,6 +1,7 @@
 """What a service was told to do, as frozen settings. Text is parsed in this package and nowhere else."""
 
 from rtcrelay.config.rules import (
+    READERS,
     find_admin_sockets,
     find_key_file,
     find_sites,
@@ -9,15 +10,17 @@ from rtcrelay.config.rules import (
     transceiver_settings,
 )
 from rtcrelay.config.settings import LogFormat, RelaySettings, SignalingSettings, TransceiverSettings
-from rtcrelay.config.show import show
+from rtcrelay.config.show import effective, show
 from rtcrelay.config.text import Address
 
 __all__ = [
+    "READERS",
     "Address",
     "LogFormat",
     "RelaySettings",
     "SignalingSettings",
     "TransceiverSettings",
+    "effective",
     "find_admin_sockets",
     "find_key_file",
     "find_sites",
