@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias, final
 
 __all__ = [
+    "CAPTURE_HEADER",
     "DROP_REASONS",
     "MAX_PAYLOAD",
     "SPP_HEADER",
     "UFRAG_LENGTH",
+    "Capture",
     "Claim",
     "Core",
     "Event",
@@ -277,18 +279,65 @@ class Relay:
         """Takes routes that a cache remembers: (client, ingress id, next hop). Returns how many made
         a claim; none does on a path that has a confirmed one, or outside the policy's networks."""
 
+    def kill(self, paths: Sequence[tuple[Address, int]]) -> int:
+        """Ends paths (client, ingress id) with all their claims; returns how many were there. What comes
+        for such a path is dropped until the client's next routed check, or for 5 s."""
+
     def flows(self, cursor: int = 0, limit: int = 1000) -> tuple[list[Flow], int]:
         """Up to ``limit`` paths (1 to 10,000) from a cursor on, and the next cursor (0: that was all).
         A path that lives through the whole listing is listed exactly once."""
+
+CAPTURE_HEADER: Final[int]
+"""Bytes in front of each packet that `Capture.take` returns."""
+
+@final
+class Capture:
+    """Copies of the packets of some flows, on both legs; ends with `stop` or when it is forgotten.
+
+    Any value of one kind will do, and all kinds that are given must. At most 8 run at once.
+    """
+
+    def __new__(
+        cls,
+        relay: Relay,
+        *,
+        clients: Sequence[str] = (),
+        nodes: Sequence[str] = (),
+        ufrags: Sequence[str] = (),
+        everything: bool = False,
+        full: bool = False,
+        snap_bytes: int = 1500,
+    ) -> Capture:
+        """Takes clients and next hops as networks (see `Policy`), and routing ufrags exactly.
+
+        Of a payload, up to ``snap_bytes`` bytes are kept; unless ``full``, only the headers of SRTP and SRTCP,
+        and DTLS up to its first record of application data. SPP headers are always whole. Raises ValueError on
+        bad text, and unless ``everything`` is given in the place of all kinds; RuntimeError if the relay was not
+        started, or too many captures run.
+        """
+
+    def take(self, limit: int = 262_144) -> tuple[bytes, int]:
+        """Whole records, about ``limit`` bytes of them, oldest first, and how many packets found the ring (4 MiB)
+        full since the start.
+
+        A record is CAPTURE_HEADER bytes, big-endian, and the bytes kept: bytes kept (4), bytes of the datagram (4),
+        nanoseconds since 1970 (8), point (1: 0 from the client, 1 to the client, 2 to and 3 from the internal
+        socket), listener (1), place in `DROP_REASONS` of why it was dropped, from 1, or 0 (1), whether it was held
+        for the route cache (1), source and destination IP (16 each, IPv4 mapped), source and destination port (2
+        each). Internal datagrams have their SPP header.
+        """
+
+    def stop(self) -> None:
+        """Ends it. What it holds can still be taken. Safe to call again."""
 
 @final
 class Event:
     """Something that happened to a path."""
 
     @property
-    def what(self) -> Literal["opened", "established", "refreshed", "asked"]:
+    def what(self) -> Literal["opened", "established", "refreshed", "asked", "killed"]:
         """Opened: a claim is pending. Established: a claim became strong. Refreshed: it still is,
-        1.25 idle times later. Asked: a path has packets and no claim."""
+        1.25 idle times later. Asked: a path has packets and no claim. Killed: `Relay.kill` ended it."""
     @property
     def client(self) -> Address:
         """The client's address."""
@@ -297,7 +346,7 @@ class Event:
         """The ingress id of the VIP the client sends to."""
     @property
     def next_hop(self) -> Address | None:
-        """Whose claim it is about; None for ``asked``."""
+        """Whose claim it is about (killed: the surest one); None for ``asked``."""
     @property
     def alone(self) -> bool:
         """Whether that claim is the path's only confirmed one."""

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,10 +30,10 @@ class AdminClient:
         status, body = self._exchange(path, method)
         return status, body.decode("utf-8", "replace")
 
-    def _exchange(self, path: str, method: str) -> tuple[int, bytes]:
+    def _exchange(self, path: str, method: str, body: bytes | None = None) -> tuple[int, bytes]:
         connection = _UnixConnection(self.socket, self.timeout)
         try:
-            connection.request(method, path)
+            connection.request(method, path, body)
             answer = connection.getresponse()
             return answer.status, answer.read()
         except OSError as error:
@@ -50,16 +51,22 @@ class AdminClient:
         return body
 
     def stream(self, path: str) -> Iterator[bytes]:
-        """The lines of an answer as they come, without end. Ends when the service does. Raises as `read`, also when
-        it says nothing for ``timeout`` seconds."""
+        """The lines of an answer as they come, without end. Ends when the service does. Raises as `open`."""
+        with self.open(path) as answer:
+            while line := answer.readline():
+                yield line
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[http.client.HTTPResponse]:
+        """An answer to read as it comes. Raises as `read`, also when the service says nothing for ``timeout``
+        seconds."""
         connection = _UnixConnection(self.socket, self.timeout)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
             if answer.status != 200:
                 raise self._unexpected(path, "GET", answer.status, answer.read().decode("utf-8", "replace"))
-            while line := answer.readline():
-                yield line
+            yield answer
         except OSError as error:
             raise self._unreachable(error) from error
         except http.client.HTTPException as error:
@@ -67,9 +74,11 @@ class AdminClient:
         finally:
             connection.close()
 
-    def read(self, path: str, method: str = "GET") -> Mapping[str, Any]:
-        """The JSON object of an answer. Raises as `ask`, and PeerError if the answer is another one."""
-        return self._object(path, method, *self.ask(path, method))
+    def read(self, path: str, method: str = "GET", content: Any = None) -> Mapping[str, Any]:
+        """The JSON object of an answer; ``content`` is sent as JSON. Raises as `ask`, and PeerError if the answer is
+        another one."""
+        status, body = self._exchange(path, method, None if content is None else json.dumps(content).encode())
+        return self._object(path, method, status, body.decode("utf-8", "replace"))
 
     def find(self, path: str, method: str = "GET") -> Mapping[str, Any] | None:
         """As `read`, but None if the service has nothing of that name (404)."""
@@ -78,12 +87,12 @@ class AdminClient:
 
     def _object(self, path: str, method: str, status: int, body: str) -> Mapping[str, Any]:
         try:
-            content = json.loads(body)
+            answer = json.loads(body)
         except ValueError:
-            content = None
-        if status != 200 or not isinstance(content, dict):
+            answer = None
+        if status != 200 or not isinstance(answer, dict):
             raise self._unexpected(path, method, status, body)
-        return content
+        return answer
 
     def _unreachable(self, error: OSError) -> BackendError:
         reason = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()

@@ -107,6 +107,15 @@ def read_flows(admin: AdminClient, wanted: Filter) -> Iterator[dict[str, Any]]:
                 yield row
 
 
+def kill_flows(admin: AdminClient, flows: Sequence[Row]) -> int:
+    """Has a relay forget flows; returns how many were still there. Raises BackendError and PeerError."""
+    killed = 0
+    for at in range(0, len(flows), PAGE):
+        paths = [{"client": row["client"], "ingress": row["ingress"]} for row in flows[at : at + PAGE]]
+        killed += int(admin.read("/v1/flows/kill", "POST", paths)["killed"])
+    return killed
+
+
 def read_events(admin: AdminClient, wanted: Filter, kinds: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What happens from now on to paths that are meant, by event; records of lost events always."""
     decode = msgspec.json.Decoder().decode

@@ -27,6 +27,7 @@ COMMANDS = {
     "drain": ("rtcrelay.cli.operate", "Have load balancers send new calls elsewhere, before a restart."),
     "flows": ("rtcrelay.cli.flows", "Watch the paths of running relays: where each leads, and how it fares."),
     "sessions": ("rtcrelay.cli.sessions", "Watch and end the calls of running transceivers."),
+    "capture": ("rtcrelay.cli.capture", "Capture both legs of chosen flows in running relays, as pcapng."),
     "ufrag": ("rtcrelay.cli.ufrag", "Make and read routing ufrags."),
     "stun": ("rtcrelay.cli.stun", "Read and write STUN messages."),
     "spp": ("rtcrelay.cli.spp", "Read the header between relays and transceivers."),

@@ -106,7 +106,7 @@ def explain(
     if read is not None:
         if source is not None or to is not None:
             raise UsageError("--from and --to are for packets given as hex; a capture says it itself")
-        explained = explainer.explain(capture(read, tally))
+        explained = explainer.explain(capture(read, tally, fill=True))
     else:
         side, destination = _destination(to or "public", sides)
         packets = _packets(words, _source(source), destination)

@@ -18,7 +18,7 @@ from rtcrelay.cli.render import Column, show_rows
 from rtcrelay.config.text import one_of, parse_duration
 from rtcrelay.errors import ExitStatus, RtcrelayError, UsageError
 
-_EVENTS = ("opened", "established", "refreshed", "asked")
+_EVENTS = ("opened", "established", "refreshed", "asked", "killed")
 _COUNT_COLUMNS = (
     Column("group", "GROUP"),
     Column("name", "NAME"),
@@ -34,8 +34,8 @@ _KIND = typer.Option(
     "--event",
     metavar="EVENT",
     autocompletion=lambda: list(_EVENTS),
-    help="opened (a check was sent), established (media came back), refreshed (it still does) or asked (the route"
-    " cache). Repeatable: any of them.",
+    help="opened (a check was sent), established (media came back), refreshed (it still does), asked (the route"
+    " cache) or killed (by an operator). Repeatable: any of them.",
 )
 
 
@@ -157,5 +157,5 @@ def _line(row: Mapping[str, Any]) -> str:
     if row["kind"] == "lost":
         return f"{clock} LOST {row['events']} events ({row['where']}) relay={row['relay']}"
     to = f" -> {row['next_hop']}" if row["next_hop"] else ""
-    shared = "" if row["alone"] or row["event"] in ("opened", "asked") else " shared"
+    shared = "" if row["alone"] or row["event"] in ("opened", "asked", "killed") else " shared"
     return f"{clock} {row['event'].upper():11} {row['client']}{to} ingress={row['ingress']}{shared}"

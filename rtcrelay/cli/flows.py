@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtcrelay.cli import flow_list, flow_top, flow_watch
+from rtcrelay.cli import flow_kill, flow_list, flow_top, flow_watch
 from rtcrelay.cli.flow_options import app
 
-__all__ = ["app", "flow_list", "flow_top", "flow_watch"]
+__all__ = ["app", "flow_kill", "flow_list", "flow_top", "flow_watch"]

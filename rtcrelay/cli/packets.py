@@ -75,11 +75,11 @@ def messages(words: Sequence[str] | None) -> Iterator[bytes]:
         yield unwrap(parse_hex(" ".join(split)))
 
 
-def capture(name: str, tally: CaptureTally) -> Iterator[Packet]:
-    """The packets of the capture that -r names."""
+def capture(name: str, tally: CaptureTally, *, fill: bool = False) -> Iterator[Packet]:
+    """The packets of the capture that -r names; ``fill`` as in `read_packets`."""
     with open_input(name) as stream:
         _refuse_terminal(name, stream)
-        yield from read_packets(stream, tally)
+        yield from read_packets(stream, tally, fill=fill)
 
 
 def first_line(name: str) -> str:

@@ -82,7 +82,7 @@ def _of_messages(words: list[str] | None, outcome: list[int]) -> Iterator[dict[s
 
 
 def _of_capture(name: str, tally: CaptureTally, counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    for packet in capture(name, tally):
+    for packet in capture(name, tally, fill=True):
         row = _row(packet.datagram, packet)
         counts["others" if row is None else "spp"] += 1
         if row is not None:

@@ -197,6 +197,13 @@ RELAY = (
         text.parse_network,
         many=True,
     ),
+    Setting(
+        "watch_legs",
+        "on|off",
+        "Read loss, jitter and round trip of each leg in passing, from what is in the clear.",
+        text.parse_switch,
+        "on",
+    ),
     REDIS,
     REDIS_PASSWORD_FILE,
     _admin("relay.sock"),

@@ -43,6 +43,7 @@ def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[st
         admission_rate=found["admission_rate"].parsed,
         admission_burst=found["admission_burst"].parsed,
         admission_exempt=found["admission_exempt"].parsed,
+        watch_legs=found["watch_legs"].parsed,
         redis=_redis(found["redis"], found["redis_password_file"]),
         redis_password_file=found["redis_password_file"].parsed,
         admin_socket=found["admin"].parsed,

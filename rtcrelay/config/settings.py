@@ -40,6 +40,8 @@ class RelaySettings:
     """New paths at once from one source."""
     admission_exempt: tuple[str, ...] = ()
     """Networks of sources without that limit."""
+    watch_legs: bool = True
+    """Whether loss, jitter and round trip of each leg are read in passing."""
     redis: str | None = field(default=None, repr=False)
     """URL of the route cache, perhaps with a password; None: no route cache."""
     redis_password_file: Path | None = None

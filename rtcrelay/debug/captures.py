@@ -13,13 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
-from rtcrelay._dataplane import SPP_HEADER, unpack_spp
-from rtcrelay.debug.frames import FrameTally, read_frames
-from rtcrelay.debug.links import Skip, read_datagram
+from rtcrelay._dataplane import SPP_HEADER, classify, unpack_spp
+from rtcrelay.debug.frames import Frame, FrameTally, read_frames
+from rtcrelay.debug.links import Datagram, Skip, read_datagram
 from rtcrelay.errors import BackendError, ExitStatus
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Address, SppHeader
+
+_MAX_DATAGRAM = 65_535 + 256
+"""With its link header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +72,35 @@ class CaptureTally(FrameTally):
 _HINTS = {Skip.CUT: " (tcpdump -s 0 keeps them whole)", Skip.FRAGMENT: " (they are not put together)"}
 
 
-def read_packets(stream: IO[bytes], tally: CaptureTally) -> Iterator[Packet]:
-    """Every UDP datagram of a capture, in the order of the file, in constant memory. Raises DataError."""
+def read_packets(stream: IO[bytes], tally: CaptureTally, *, fill: bool = False) -> Iterator[Packet]:
+    """Every UDP datagram of a capture, in the order of the file, in constant memory. Raises DataError.
+
+    With ``fill``, DTLS, RTP and RTCP that the capture has cut get zeros for what is missing: for readers that look at
+    their headers only.
+    """
     for frame in read_frames(stream, tally):
         tally.frames += 1
         found = read_datagram(frame.link, frame.data, frame.length)
+        if fill and found is Skip.CUT:
+            found = _filled(frame)
         if isinstance(found, Skip):
             tally.skipped[found] += 1
         else:
             tally.packets += 1
             yield Packet(frame.number, frame.time_ns, *found)
+
+
+def _filled(frame: Frame) -> Datagram | Skip:
+    missing = frame.length - len(frame.data)
+    if frame.length > _MAX_DATAGRAM:
+        return Skip.CUT
+    found = read_datagram(frame.link, frame.data + bytes(missing), frame.length)
+    if isinstance(found, Skip):
+        return Skip.CUT
+    datagram = found[2]
+    kept = len(datagram) - missing
+    start = SPP_HEADER if unpack_spp(datagram[:kept]) is not None else 0
+    return found if kept >= start + 2 and classify(datagram[start:]) in ("dtls", "rtp", "rtcp") else Skip.CUT
 
 
 @contextmanager

@@ -7,24 +7,39 @@ import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import msgspec
 from aiohttp import web
 
 from rtcrelay.admin.steering import add_steering, json_answer
-from rtcrelay.config.text import format_address
+from rtcrelay.config.text import address, format_address
 from rtcrelay.http.server import start_http
 from rtcrelay.metrics.pages import MetricsSource, Pages
 from rtcrelay.metrics.process import ProcessMetrics
 from rtcrelay.relay.cache_metrics import CacheMetrics
+from rtcrelay.relay.capture import Captures
 from rtcrelay.relay.flow_events import FlowEvents
 from rtcrelay.relay.metrics import RelayMetrics
 
 if TYPE_CHECKING:
+    from rtcrelay.config import Address
     from rtcrelay.relay.control import Control
 
 log = logging.getLogger("rtcrelay.relay")
 
 MAX_FLOWS = 10_000
 """Paths in one page at most: about 3 MB of JSON, made in some 50 ms during which nothing else is answered."""
+
+_MAX_BODY = 1 << 20
+"""Of a request: 10,000 paths to kill are 0.6 MB."""
+
+
+class _Path(msgspec.Struct):
+    client: str
+    ingress: int
+
+    @property
+    def key(self) -> tuple[Address, int]:
+        return address()(self.client), self.ingress
 
 
 async def start_admin(
@@ -69,9 +84,18 @@ def application(control: Control, pages: Pages) -> web.Application:
             return json_answer({"error": str(error)}, status=400)
         return json_answer(control.flows(cursor, limit))
 
-    events = FlowEvents(control.feed, control.name)
-    served = web.Application(client_max_size=1024)
-    served.on_shutdown.append(events.end)
+    async def kill(request: web.Request) -> web.Response:
+        try:
+            paths = [path.key for path in msgspec.json.decode(await request.read(), type=list[_Path])]
+            killed = control.relay.kill(paths)
+        except ValueError as error:  # also msgspec's
+            return json_answer({"error": str(error)}, status=400)
+        log.info("killed %d of %d paths, as asked on the admin socket", killed, len(paths))
+        return json_answer({"kind": "kill", "v": 1, "relay": control.name, "killed": killed})
+
+    events, captures = FlowEvents(control.feed, control.name), Captures(control)
+    served = web.Application(client_max_size=_MAX_BODY)
+    served.on_shutdown.extend([events.end, captures.end])
     pages.add_to(served)
     add_steering(served, control)
     served.add_routes(
@@ -79,6 +103,8 @@ def application(control: Control, pages: Pages) -> web.Application:
             web.get("/v1/stats", stats),
             web.get("/v1/flows", flows),
             web.get("/v1/flows/events", events.handle),
+            web.post("/v1/flows/kill", kill),
+            web.get("/v1/capture", captures.handle),
         ]
     )
     return served

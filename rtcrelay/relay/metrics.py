@@ -20,6 +20,7 @@ _SINGLE: Final = {
     "announces": ("announces", "Announces of transceivers that came by."),
     "probes": ("probes", "Binding requests with a probe ufrag."),
     "stun_answered": ("stun_answered", "Binding requests without USERNAME that the relay answered itself."),
+    "killed": ("killed_flows", "Paths that an operator has ended."),
     "questions": ("route_cache_questions", "Paths without a claim that the route cache was asked for."),
     "held": ("held_packets", "Packets held for the answer to such a question."),
     "fan_out": ("fan_out_packets", "Additional copies sent because a path had several confirmed claims."),

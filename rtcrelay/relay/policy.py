@@ -37,6 +37,7 @@ def relay_config(settings: RelaySettings, policy: Policy) -> RelayConfig:
             idle_timeout_seconds=settings.idle_timeout_seconds,
             claim_rate=settings.admission_rate,
             claim_burst=settings.admission_burst,
+            watch_legs=settings.watch_legs,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

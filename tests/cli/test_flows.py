@@ -18,7 +18,7 @@ from rtcrelay import keys
 from rtcrelay._dataplane import SPP_HEADER, Route, SppHeader, mint_ufrag, pack_spp
 
 from .conftest import Cli
-from .relay_process import RelayProcess, binding_request
+from .relay_process import RelayProcess, UnixConnection, binding_request
 
 SUCCESS = bytes.fromhex("010100002112a442") + bytes(12)
 
@@ -92,6 +92,19 @@ def test_json_is_the_same_with_and_without_a_filter(scene: Scene, process: Cli) 
         assert (done.status, json.loads(done.out)) == (0, [])
 
 
+def test_legs_that_are_not_watched_are_unknown_and_the_rest_is_as_ever(tmp_path: Path, key_file: str) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as transceiver:
+        transceiver.bind(("127.0.0.1", 0))
+        network = f"127.0.0.1:{transceiver.getsockname()[1]}"
+        with RelayProcess(tmp_path, key_file, "--watch-legs", "off", "--transceivers", network) as relay:
+            host, _, port = relay.ask("/v1/stats")[1]["listeners"][0]["internal"].rpartition(":")
+            header = pack_spp(SppHeader(("198.51.100.9", 1), (host, int(port))))
+            transceiver.sendto(header + b"\x80\x6f\0\1" + bytes(40), (host, int(port)))
+            while not (flows := relay.ask("/v1/flows")[1]["flows"]):
+                pass
+    assert (flows[0]["state"], flows[0]["to_client"], flows[0]["packets_out"]) == ("strong", None, 1)
+
+
 def test_get_shows_a_client_and_is_1_for_a_stranger(scene: Scene, process: Cli) -> None:
     done = process("flows", "get", scene.client, "-A", scene.socket)
     assert done.status == 0
@@ -129,6 +142,45 @@ def test_top_prints_one_frame_where_there_is_no_terminal(scene: Scene, process: 
     assert summary.startswith("1 flows, ")
     assert summary.endswith("0 one-way; by loss")
     assert (blank, header.split()[:4], line.split()[0]) == ("", ["SRC", "DST", "PPS>", "<PPS"], scene.client)
+
+
+def test_a_flow_that_is_killed_is_gone_and_the_transceiver_does_not_bring_it_back(scene: Scene, process: Cli) -> None:
+    for port in (10_000, 10_001):
+        scene.announce(("198.51.100.9", port))
+    dry = process("flows", "kill", "198.51.100.9", "-A", scene.socket, "--dry-run", "--json")
+    assert (dry.status, dry.err) == (0, "2 flows would be killed\n")
+    assert sorted(flow["client"] for flow in json.loads(dry.out)) == ["198.51.100.9:10000", "198.51.100.9:10001"]
+    done = process("flows", "kill", "198.51.100.9", "-A", scene.socket, "--yes")
+    assert (done.status, done.err) == (0, "2 flows killed\n")
+    assert process("flows", "kill", "198.51.100.9", "-A", scene.socket, "--yes").err == "0 flows killed\n"
+    scene.announce(("198.51.100.9", 10_000))
+    scene.announce(("198.51.100.10", 10_000))
+    left = {flow["client"] for flow in json.loads(process("flows", "list", "-A", scene.socket, "--json").out)}
+    assert left == {scene.client, "198.51.100.10:10000"}
+    assert scene.relay.ask("/v1/stats")[1]["drops"]["killed"] == 1
+    assert process("flows", "kill", "192.0.2.1", "-A", scene.socket, "--yes").status == 1
+
+
+def test_a_person_is_asked_before_flows_are_killed(scene: Scene) -> None:
+    for answer, status, said in (("n", 1, b"nothing was killed"), ("y", 0, b"1 flows killed")):
+        ours, theirs = os.openpty()
+        command = [sys.executable, "-m", "rtcrelay", "flows", "kill", scene.client, "-A", scene.socket]
+        with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asking:
+            os.write(ours, f"{answer}\n".encode())
+            err = asking.communicate(timeout=20)[1]
+        os.close(ours)
+        os.close(theirs)
+        assert err.startswith(b"Kill 1 flows? [y/N] ")
+        assert said in err
+        assert asking.returncode == status
+
+
+def test_a_list_of_paths_to_kill_is_read_strictly(scene: Scene) -> None:
+    for body in (b"", b"[1]", b"{}", b'[{"client": "x", "ingress": 1}]', b'[{"client": "1.2.3.4:5"}]'):
+        connection = UnixConnection(scene.relay.admin)
+        connection.request("POST", "/v1/flows/kill", body)
+        assert connection.getresponse().status == 400
+        connection.close()
 
 
 def tail(scene: Scene, *args: str) -> subprocess.Popen[str]:
@@ -178,7 +230,11 @@ def _has_output(process: subprocess.Popen[str]) -> bool:
         (["list", "--src", "x"], 2, "--src: 'x' is no address, expected IP, CIDR, IP:PORT or [IP6]:PORT"),
         (["list", "--state", "new"], 2, "--state: 'new' is not one of strong, weak, pending, none"),
         (["tail", "-o", "json"], 2, "a tail has no end: --sort-by and -o json do not go with it"),
-        (["tail", "-e", "expire"], 2, "--event: 'expire' is not one of opened, established, refreshed, asked"),
+        (["tail", "-e", "expire"], 2, "--event: 'expire' is not one of opened, established, refreshed, asked, killed"),
+        (["kill"], 2, "expected SRC, --dst, --state or --idle-above, or --all for every path"),
+        (["kill", "--all", "127.0.0.1"], 2, "--all and a choice of paths exclude each other"),
+        (["kill", "127.0.0.1"], 2, "there is no terminal to ask on"),
+        (["kill", "127.0.0.1", "-y", "-A", "/nonexistent.sock"], 69, "cannot reach the admin socket /nonexistent.sock"),
         (["top", "--sort", "x"], 2, "--sort: 'x' is not one of rate, bytes, idle, loss, jitter, rtt"),
         (["top", "-n", "x"], 2, "--limit: 'x' is not a whole number"),
         (["list", "-A", "/nonexistent.sock"], 69, "cannot reach the admin socket /nonexistent.sock: no such file"),

@@ -54,6 +54,7 @@ drop_reasons! {
     AdmissionRate => "admission_rate", "This source opens new paths faster than allowed.";
     TableFull => "table_full", "The path table is full; known paths keep working.";
     NoRoute => "no_route", "Not a binding request, and the path has no confirmed claim.";
+    Killed => "killed", "An operator has ended this path; it comes back with the client's next check or after 5 s.";
     NextHopDead => "next_hop_dead", "Nothing has come back from the next hop for too long.";
     SppShort => "spp_short", "A datagram on the internal socket is shorter than the 38-byte SPP header.";
     SppMagic => "spp_magic", "A datagram on the internal socket does not begin with the SPP magic 0x56EC.";
@@ -116,6 +117,7 @@ counters! {
     claims_confirmed, "Pending claims confirmed by a packet that came back.";
     claims_learned, "Claims created from returning packets on a path that had none.";
     claims_restored, "Claims created from the route cache.";
+    killed, "Paths that an operator has ended.";
     questions, "Paths without a claim that the route cache was asked for.";
     held, "Packets held for the answer to such a question.";
     fan_out, "Additional copies sent because a path had several confirmed claims.";

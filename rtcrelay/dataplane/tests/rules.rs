@@ -743,3 +743,47 @@ fn of_two_strong_claims_none_is_alone_until_the_other_ends() {
     scene.returns(T1, &rtp());
     assert_eq!(taken(&scene), [(What::Refreshed, Some(T1.into()), true)]);
 }
+
+// Beside the rules: an operator ends a path.
+
+#[test]
+fn a_path_that_is_not_there_is_not_kept_away() {
+    let scene = Scene::new();
+    let key = PathKey { client: address(CLIENT).into(), ingress: 3479 };
+    assert!(!scene.relay.kill(scene.turn(), key));
+    assert!(matches!(scene.returns(T1, &rtp()), Verdict::ToClient(_)));
+    assert!(scene.relay.kill(scene.turn(), key));
+    assert!(!scene.relay.kill(scene.turn(), key), "it is gone");
+    assert_eq!(scene.returns(T1, &rtp()), dropped(DropReason::Killed), "and still kept away");
+    assert_eq!(scene.relay.flow_count(), 0);
+}
+
+#[test]
+fn what_returns_for_a_killed_path_is_dropped_for_five_seconds() {
+    let mut scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    let key = PathKey { client: address(CLIENT).into(), ingress: 3479 };
+    assert!(scene.relay.kill(scene.turn(), key));
+    scene.pass(4999);
+    for payload in [rtp(), success(), vec![]] {
+        assert_eq!(scene.returns(T1, &payload), dropped(DropReason::Killed));
+    }
+    assert_eq!(scene.public(CLIENT, &rtp()), dropped(DropReason::Killed));
+    assert!(!scene.relay.restore(scene.turn(), key, address(T1)), "a memory does not bring it back either");
+    assert_eq!(scene.relay.flow_count(), 0);
+    scene.pass(1);
+    assert!(matches!(scene.returns(T1, &rtp()), Verdict::ToClient(_)));
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T1]);
+}
+
+#[test]
+fn a_check_brings_a_killed_path_back_at_once() {
+    let scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    let key = PathKey { client: address(CLIENT).into(), ingress: 3479 };
+    assert!(scene.relay.kill(scene.turn(), key));
+    scene.connect(CLIENT, T2);
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T2]);
+    assert!(matches!(scene.returns(T1, &rtp()), Verdict::ToClient(_)), "a stray packet passes as ever");
+    assert_eq!(to(&scene.public(CLIENT, &rtp())), [T2]);
+}

@@ -204,6 +204,11 @@ impl Networks {
         self.0.iter().any(|network| network.contains(endpoint))
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A network of each list that share an address and a port.
     pub fn overlap<'a>(&'a self, other: &'a Networks) -> Option<(&'a Network, &'a Network)> {
         self.0.iter().find_map(|mine| other.0.iter().find(|theirs| mine.overlaps(theirs)).map(|theirs| (mine, theirs)))

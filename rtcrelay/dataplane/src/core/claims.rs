@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::address::{Endpoint, PathKey};
 use super::demux::Packet;
 use super::events::{Event, What};
+use super::killed::Killed;
 use super::legs::Legs;
 use super::limit::Limiter;
 use super::path::{CONFIRMED, Claim, Path, Proved, Standing};
@@ -40,6 +41,7 @@ const RATE_BUCKETS: usize = 65_536;
 pub struct Claims {
     paths: Table<Path>,
     spread: Table<Spread>,
+    killed: Killed,
     admission: Mutex<Limiter>,
     hashing: Hashing,
     /// Between two events about a strong claim that stays.
@@ -53,6 +55,7 @@ impl Claims {
         Claims {
             paths: Table::new(limits.max_flows, limits.idle, hashing),
             spread: Table::new(limits.max_flows, CONFIRMED, hashing),
+            killed: Killed::new(hashing),
             admission: Mutex::new(Limiter::new(limits.claim_rate, limits.claim_burst, RATE_BUCKETS)),
             hashing,
             refresh: limits.idle * 5 / 4,
@@ -103,6 +106,7 @@ impl Claims {
             return Ok(());
         }
         self.admit(turn, &key.client)?;
+        self.killed.lift(&key, turn.now);
         let path = shard.insert(self.new_path(key, turn.now), hash, turn.now).ok_or(DropReason::TableFull)?;
         path.add(claim);
         note(path);
@@ -111,7 +115,8 @@ impl Claims {
     }
 
     /// Applies what a packet on its way to a client, or an announce, proves about the claim of
-    /// `next_hop`; returns the local address of the path. Never replaces another claim.
+    /// `next_hop`; returns the local address of the path. Never replaces another claim. Refuses
+    /// what comes for a path that was killed.
     pub fn confirm(
         &self,
         turn: Turn<'_>,
@@ -119,13 +124,18 @@ impl Claims {
         next_hop: Endpoint,
         proof: Proof,
         packet: Option<Packet<'_>>,
-    ) -> Option<IpAddr> {
+    ) -> Result<Option<IpAddr>, DropReason> {
         let (hash, mut shard) = self.paths.shard(&key);
-        if proof == Proof::Strong && shard.find(&key, hash).is_none() {
-            // Only a session's own packet founds a path; when the table is full it still passes.
-            shard.insert(self.new_path(key, turn.now), hash, turn.now);
+        if shard.find(&key, hash).is_none() {
+            if self.killed.holds(&key, turn.now) {
+                return Err(DropReason::Killed);
+            }
+            if proof == Proof::Strong {
+                // Only a session's own packet founds a path; when the table is full it still passes.
+                shard.insert(self.new_path(key, turn.now), hash, turn.now);
+            }
         }
-        let path = shard.find(&key, hash)?;
+        let Some(path) = shard.find(&key, hash) else { return Ok(None) };
         match packet {
             Some(packet) => path.note_to_client(packet, turn.now),
             None => path.last_packet = turn.now, // an announce
@@ -145,7 +155,31 @@ impl Claims {
                 self.bound_spread(proved.claim.ufrag, place, turn.now);
             }
         }
-        local
+        Ok(local)
+    }
+
+    /// Ends a path with all its claims and keeps it away for a while. Says whether it was there.
+    pub fn kill(&self, turn: Turn<'_>, key: PathKey) -> bool {
+        let is_away = self.killed.holds(&key, turn.now);
+        // First: a packet that returns meanwhile must not found it anew.
+        self.killed.note(key, turn.now);
+        let (hash, mut shard) = self.paths.shard(&key);
+        let Some(path) = shard.take(&key, hash) else {
+            if !is_away {
+                self.killed.lift(&key, turn.now);
+            }
+            return false;
+        };
+        let surest = path.claims().max_by_key(|claim| claim.standing);
+        let next_hop = surest.map(|claim| claim.next_hop);
+        turn.events.push(Event { what: What::Killed, key, next_hop, alone: false });
+        turn.counters.killed.add(1);
+        true
+    }
+
+    /// Whether a path was killed a moment ago.
+    pub fn is_killed(&self, key: &PathKey, now: Time) -> bool {
+        self.killed.holds(key, now)
     }
 
     fn prove(&self, turn: Turn<'_>, path: &mut Path, next_hop: Endpoint, proof: Proof) -> Option<Proved> {
@@ -195,6 +229,9 @@ impl Claims {
     pub fn restore(&self, turn: Turn<'_>, key: PathKey, next_hop: Endpoint) -> bool {
         let (hash, mut shard) = self.paths.shard(&key);
         if shard.find(&key, hash).is_none() {
+            if self.killed.holds(&key, turn.now) {
+                return false;
+            }
             shard.insert(self.new_path(key, turn.now), hash, turn.now);
         }
         let Some(path) = shard.find(&key, hash) else { return false };
@@ -265,6 +302,7 @@ impl Claims {
     pub fn sweep(&self, round: usize, now: Time) {
         self.paths.sweep(round, now, SWEEP_SLOTS);
         self.spread.sweep(round, now, SWEEP_SLOTS);
+        self.killed.sweep(round, now);
     }
 }
 

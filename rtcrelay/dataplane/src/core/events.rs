@@ -22,6 +22,8 @@ pub enum What {
     Refreshed,
     /// A path without a claim had a packet; whoever knows its next hop may say so.
     Asked,
+    /// An operator has ended a path.
+    Killed,
 }
 
 /// One event.

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod capture;
 pub mod claims;
 pub mod demux;
 pub mod events;
 pub mod health;
+pub mod killed;
 pub mod legs;
 pub mod limit;
 pub mod path;

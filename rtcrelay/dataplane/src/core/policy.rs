@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::address::{Endpoint, Networks};
-use super::ufrag::{Invalid, KeyRing};
+use super::ufrag::{Invalid, KeyRing, Route};
 use crate::stats::DropReason;
 
 /// An immutable snapshot; a reload replaces it whole.
@@ -49,15 +49,20 @@ impl Policy {
         if self.cluster != Some(route.cluster) {
             return Err(DropReason::ClusterUnknown);
         }
-        let address = match route.address() {
-            Some(address) => address,
-            None => *self.nodes.get(&route.endpoint).ok_or(DropReason::NodeUnknown)?,
-        };
-        let next_hop = Endpoint::from(address);
+        let next_hop = self.address_of(&route).ok_or(DropReason::NodeUnknown)?;
         if !self.transceivers.contains(&next_hop) {
             return Err(DropReason::EndpointForbidden);
         }
         Ok(Destination { next_hop, probe: route.kind.is_probe(), key_id: route.key_id })
+    }
+
+    /// The address a ufrag names, whether or not anything may go there.
+    pub fn names(&self, ufrag: &[u8]) -> Option<Endpoint> {
+        self.address_of(&self.ring.open(ufrag).ok()?)
+    }
+
+    fn address_of(&self, route: &Route) -> Option<Endpoint> {
+        route.address().or_else(|| self.nodes.get(&route.endpoint).copied()).map(Endpoint::from)
     }
 }
 

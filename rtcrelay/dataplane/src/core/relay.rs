@@ -55,6 +55,11 @@ impl Hops {
         Hops { hops: [Some(hop), None, None, None] }
     }
 
+    /// The places of the next hops.
+    pub fn all(&self) -> [Option<Endpoint>; MAX_CLAIMS] {
+        self.hops
+    }
+
     /// The next hops.
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
         self.hops.iter().flatten()
@@ -243,6 +248,9 @@ impl Relay {
 
     /// Asks the route cache for a path that nobody claims (rule 5). Never broadcasts, never guesses.
     fn ask<'a>(&self, turn: Turn<'_>, key: PathKey) -> Result<Judged<'a>, DropReason> {
+        if self.claims.is_killed(&key, turn.now) {
+            return Err(DropReason::Killed);
+        }
         match self.questions.ask(&key, turn.now) {
             Reply::Drop => return Err(DropReason::NoRoute),
             Reply::Hold => {}
@@ -266,6 +274,11 @@ impl Relay {
         let next_hop = Endpoint::from(next_hop);
         let known = turn.policy.transceivers.contains(&next_hop) || turn.policy.peers.contains(&next_hop);
         known && !key.client.is_nobody() && self.claims.restore(turn, key, next_hop)
+    }
+
+    /// Ends a path; see `killed`. Says whether it was there.
+    pub fn kill(&self, turn: Turn<'_>, key: PathKey) -> bool {
+        self.claims.kill(turn, key)
     }
 
     /// The paths that had a packet within the last `within`, or all, as bytes for `load`.
@@ -304,7 +317,7 @@ impl Relay {
             self.probed.note(key, local, turn.now);
             turn.counters.probes.add(1);
         } else {
-            let ufrag = self.hashing.of(ufrag).max(1);
+            let ufrag = self.ufrag_hash(ufrag);
             let claim = Claim::without_ufrag(next_hop, Standing::Pending, turn.now);
             let claim = Claim { ufrag, key_id: Some(key_id), local, ..claim };
             self.claims.open(turn, key, claim, |path| note_from_client(path, turn.now, local, packet))?;
@@ -370,7 +383,7 @@ impl Relay {
             (proof_of(packet)?, Some(packet))
         };
         self.next_hops.returned(&source);
-        let local = self.claims.confirm(turn, key, source, proof, packet);
+        let local = self.claims.confirm(turn, key, source, proof, packet)?;
         Ok(local.or_else(|| self.probed.local(&key)))
     }
 
@@ -407,6 +420,16 @@ impl Relay {
         self.questions.sweep(round, now);
         self.next_hops.sweep(round, now);
         self.probed.sweep(round, now);
+    }
+
+    /// Shows a path, if it is there.
+    pub fn with_path(&self, key: &PathKey, show: impl FnOnce(&Path)) {
+        self.claims.with_path(key, |path| show(path));
+    }
+
+    /// What claims know a ufrag by.
+    pub fn ufrag_hash(&self, ufrag: &[u8]) -> u64 {
+        self.hashing.of(ufrag).max(1)
     }
 
     /// Paths in the table.

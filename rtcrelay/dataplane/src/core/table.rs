@@ -229,6 +229,12 @@ impl<E: Entry> Shard<E> {
         self.slab[slot as usize].entry.as_mut()
     }
 
+    /// Removes an entry.
+    pub fn take(&mut self, key: &E::Key, hash: u64) -> Option<E> {
+        let slot = self.find_slot(key, hash)?;
+        self.remove(slot)
+    }
+
     fn sweep(&mut self, now: Time, slots: usize) {
         for _ in 0..slots.min(self.slab.len()) {
             let slot = self.next_slot();
@@ -257,15 +263,16 @@ impl<E: Entry> Shard<E> {
         slot
     }
 
-    fn remove(&mut self, slot: u32) {
+    fn remove(&mut self, slot: u32) -> Option<E> {
         let held = &mut self.slab[slot as usize];
-        let Some(entry) = held.entry.take() else { return };
+        let entry = held.entry.take()?;
         held.generation = held.generation.wrapping_add(1);
         let hash = E::hash(&entry.key(), &self.hashing);
-        if let Ok(entry) = self.index.find_entry(hash, |held| *held == slot) {
-            entry.remove();
+        if let Ok(indexed) = self.index.find_entry(hash, |held| *held == slot) {
+            indexed.remove();
         }
         self.free.push(slot);
+        Some(entry)
     }
 }
 

@@ -68,6 +68,11 @@ impl Slots {
         &self.0[at][spp::HEADER..][..length]
     }
 
+    /// A header and the payload behind it.
+    pub(super) fn datagram(&self, at: usize, length: usize) -> &[u8] {
+        &self.0[at][..length]
+    }
+
     /// Copies a datagram and the room in front of it into a slot.
     pub(super) fn copy(&mut self, at: usize, from: &Slots, other: usize) {
         self.0[at].copy_from_slice(&from.0[other]);

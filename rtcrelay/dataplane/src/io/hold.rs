@@ -79,6 +79,12 @@ impl Hold {
         }
     }
 
+    /// A packet as `piece` made it: SPP header and payload.
+    pub(super) fn datagram(&self, at: usize, held: &Held) -> &[u8] {
+        let header = if held.from.is_peer { 0 } else { spp::HEADER };
+        self.slots.datagram(at, header + held.length)
+    }
+
     /// The bytes to send to a next hop: with the header that the packet brought, or a new one.
     pub(super) fn piece(&mut self, at: usize, held: &Held, proxy: SocketAddr) -> Piece {
         if held.from.is_peer {

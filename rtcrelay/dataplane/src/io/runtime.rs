@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::capture::{Capture, Captures, Snap};
 use super::listeners::{self, Bound, Group, Sockets};
 use super::socket;
 use super::worker::Worker;
 use crate::core::address::PathKey;
+use crate::core::capture::Filter;
 use crate::core::events::{Event, Events};
 use crate::core::policy::Policy;
 use crate::core::relay::{Limits, Relay, Turn};
@@ -54,6 +56,7 @@ pub(super) struct Mine {
 /// What the workers share.
 pub(super) struct Shared {
     pub(super) relay: Relay,
+    pub(super) captures: Captures,
     /// Readable when a worker has told something.
     told: OwnedFd,
     /// Whether `told` was written since events were last taken.
@@ -110,6 +113,7 @@ impl Runtime {
         let hashing = Hashing::new(socket::random_key().map_err(of_kernel)?);
         let shared = Shared {
             relay: Relay::new(internals, &config.limits, hashing),
+            captures: Captures::new(listeners.clone()),
             told: socket::wake_up().map_err(of_kernel)?,
             is_told: AtomicBool::new(false),
             policy: RwLock::new(Arc::clone(&config.policy)),
@@ -200,12 +204,12 @@ impl Runtime {
 
     /// The counters of each worker, and of the control plane.
     pub fn counters(&self) -> impl Iterator<Item = &Counters> {
-        self.workers.iter().map(|mine| &mine.counters).chain([&self.control.counters])
+        self.everyone().map(|mine| &mine.counters)
     }
 
     /// Starts or stops keeping events; with a route cache, packets of unknown paths wait for it.
     pub fn listen(&self, listening: bool, route_cache: bool) {
-        for mine in &self.workers {
+        for mine in self.everyone() {
             mine.events.listen(listening);
         }
         self.shared.relay.set_route_cache(listening && route_cache);
@@ -221,13 +225,28 @@ impl Runtime {
         socket::sleep(&self.shared.told);
         self.shared.is_told.store(false, Ordering::Release);
         let mut taken = Vec::new();
-        for mine in &self.workers {
+        for mine in self.everyone() {
             mine.events.take(limit.saturating_sub(taken.len()), &mut taken);
         }
-        for mine in &self.workers {
+        for mine in self.everyone() {
             self.shared.tell(&mine.events); // what is left wakes the reader again
         }
-        (taken, self.workers.iter().map(|mine| mine.events.lost()).sum())
+        (taken, self.everyone().map(|mine| mine.events.lost()).sum())
+    }
+
+    /// The workers, and the control plane.
+    fn everyone(&self) -> impl Iterator<Item = &Mine> {
+        self.workers.iter().map(|mine| &**mine).chain([&self.control])
+    }
+
+    /// Starts a capture; none if too many run.
+    pub fn start_capture(&self, filter: Filter, snap: Snap) -> Option<Arc<Capture>> {
+        self.shared.captures.start(filter, snap)
+    }
+
+    /// Ends a capture. What it holds can still be taken.
+    pub fn stop_capture(&self, capture: &Arc<Capture>) {
+        self.shared.captures.stop(capture);
     }
 
     /// Takes answers of the route cache: (path, next hop); returns how many made a claim.
@@ -237,6 +256,17 @@ impl Runtime {
         let Mine { counters, events } = &self.control;
         let turn = Turn { now: self.now(), policy: &policy, counters, events };
         routes.iter().filter(|(key, next_hop)| self.shared.relay.restore(turn, *key, *next_hop)).count()
+    }
+
+    /// Ends paths; returns how many were there.
+    pub fn kill(&self, keys: &[PathKey]) -> usize {
+        let policy = self.shared.policy();
+        let _one_writer = locked(&self.control_is_busy);
+        let Mine { counters, events } = &self.control;
+        let turn = Turn { now: self.now(), policy: &policy, counters, events };
+        let killed = keys.iter().filter(|key| self.shared.relay.kill(turn, **key)).count();
+        self.shared.tell(events);
+        killed
     }
 
     /// The bound addresses.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{BATCH, Batch, Headroom, Outgoing, Piece, SendQueue, Sent, take_icmp_error};
+use super::capture::Running;
 use super::hold::{Held, Hold};
 use super::listeners::Sockets;
 use super::runtime::{Mine, Shared};
@@ -110,8 +111,9 @@ impl<'a> Worker<'a> {
             let fd = self.sockets[at].public.as_raw_fd();
             let Some(count) = self.receive(fd, Headroom::Header) else { return };
             let now = self.shared.now();
+            let captures = self.shared.captures.running();
             for slot in 0..count {
-                self.judge_public(at, slot, policy, now);
+                self.judge_public(at, slot, policy, now, captures.as_deref());
             }
             self.flush(at);
             if count < BATCH {
@@ -135,7 +137,7 @@ impl<'a> Worker<'a> {
         None
     }
 
-    fn judge_public(&mut self, at: usize, slot: usize, policy: &Policy, now: Time) {
+    fn judge_public(&mut self, at: usize, slot: usize, policy: &Policy, now: Time, captures: Option<&Running>) {
         let Some(received) = self.batch.received(slot) else { return };
         let Mine { counters, events } = &*self.mine;
         counters.public_in_packets.add(1);
@@ -143,7 +145,12 @@ impl<'a> Worker<'a> {
         let (payload, answer) = self.batch.payload(slot, received.length);
         let listener = self.sockets[at].listener;
         let datagram = FromClient { listener, source: received.source, local: received.local, payload };
-        match self.shared.relay.handle_public(Turn { now, policy, counters, events }, datagram, answer) {
+        let shared = &self.shared;
+        let verdict = shared.relay.handle_public(Turn { now, policy, counters, events }, datagram, answer);
+        if let Some(running) = captures {
+            shared.captures.show_public(running, (&shared.relay, policy), &datagram, &verdict, answer);
+        }
+        match verdict {
             Verdict::Forward(hops) => {
                 let proxy = self.shared.relay.internal(listener).into();
                 let header = spp::Header { client: received.source, proxy };
@@ -169,8 +176,9 @@ impl<'a> Worker<'a> {
             let fd = self.sockets[at].internal.as_raw_fd();
             let Some(count) = self.receive(fd, Headroom::None) else { return };
             let now = self.shared.now();
+            let captures = self.shared.captures.running();
             for slot in 0..count {
-                self.judge_internal(at, slot, policy, now);
+                self.judge_internal(at, slot, policy, now, captures.as_deref());
             }
             // A payload may go out by another listener than the one whose socket it came to.
             for other in 0..self.sockets.len() {
@@ -182,13 +190,19 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn judge_internal(&mut self, at: usize, slot: usize, policy: &Policy, now: Time) {
+    fn judge_internal(&mut self, at: usize, slot: usize, policy: &Policy, now: Time, captures: Option<&Running>) {
         let Some(received) = self.batch.received(slot) else { return };
         let (Mine { counters, events }, length) = (&*self.mine, received.length);
         counters.internal_in_packets.add(1);
         counters.internal_in_bytes.add(length as u64);
         let (datagram, _) = self.batch.payload(slot, length);
-        match self.shared.relay.handle_internal(Turn { now, policy, counters, events }, received.source, datagram) {
+        let shared = &self.shared;
+        let verdict = shared.relay.handle_internal(Turn { now, policy, counters, events }, received.source, datagram);
+        if let Some(running) = captures {
+            let came = (self.sockets[at].listener, received.source);
+            shared.captures.show_internal(running, (&shared.relay, policy), came, datagram, &verdict);
+        }
+        match verdict {
             Verdict::ToClient(delivery) => {
                 let piece = Piece::behind_header(slot, length);
                 let out = self.pair_of(delivery.listener);
@@ -226,6 +240,7 @@ impl<'a> Worker<'a> {
     fn release(&mut self, policy: &Policy) {
         let Mine { counters, events } = &*self.mine;
         let turn = Turn { now: self.shared.now(), policy, counters, events };
+        let captures = self.shared.captures.running();
         for at in 0..self.hold.len() {
             let Some(held) = self.hold.at(at) else { continue };
             match self.shared.relay.release(turn, held.from, self.hold.payload(at, &held)) {
@@ -234,6 +249,11 @@ impl<'a> Worker<'a> {
                     for hop in hops.iter() {
                         let piece = self.hold.piece(at, &held, proxy);
                         self.queues[held.pair].1.push(Outgoing { piece, to: *hop, from: None });
+                    }
+                    if let Some(running) = &captures {
+                        let (to, datagram) =
+                            ((self.sockets[held.pair].listener, held.from.key), self.hold.datagram(at, &held));
+                        self.shared.captures.show_released(running, (&self.shared.relay, policy), to, datagram, &hops);
                     }
                     // One at a time: the queue's room is that of a batch.
                     let (queue, fd) = (&mut self.queues[held.pair].1, self.sockets[held.pair].internal.as_raw_fd());

@@ -1,5 +1,6 @@
 //! The Python face: conversions and nothing else. `_dataplane.pyi` documents it.
 
+mod capture;
 mod codec;
 mod explain;
 mod relay;
@@ -38,6 +39,7 @@ fn dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("UfragError", py.get_type::<UfragError>())?;
     module.add("MAX_PAYLOAD", demux::MAX_PAYLOAD)?;
     module.add("SPP_HEADER", spp::HEADER)?;
+    module.add("CAPTURE_HEADER", crate::io::RECORD_HEADER)?;
     module.add("UFRAG_LENGTH", ufrag::LENGTH)?;
     let reasons = PyDict::new(py);
     for reason in DropReason::ALL {
@@ -46,5 +48,6 @@ fn dataplane(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DROP_REASONS", reasons)?;
     codec::register(module)?;
     relay::register(module)?;
+    capture::register(module)?;
     explain::register(module)
 }

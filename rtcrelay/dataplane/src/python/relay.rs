@@ -143,7 +143,7 @@ fn check_internals(listeners: &[(SocketAddr, SocketAddr)]) -> PyResult<()> {
 }
 
 #[pyclass(frozen, module = "rtcrelay._dataplane")]
-struct Relay {
+pub(super) struct Relay {
     config: Config,
     running: Mutex<Option<Arc<Runtime>>>,
 }
@@ -273,6 +273,15 @@ impl Relay {
         self.with(|runtime| runtime.restore(&routes))
     }
 
+    fn kill(&self, py: Python<'_>, paths: Vec<(Address, u16)>) -> PyResult<usize> {
+        let key = |(client, ingress): &(Address, u16)| {
+            Ok(PathKey { client: from_address(client)?.into(), ingress: *ingress })
+        };
+        let keys: Vec<PathKey> = paths.iter().map(key).collect::<PyResult<_>>()?;
+        let runtime = self.with(Arc::clone)?;
+        Ok(py.detach(|| runtime.kill(&keys)))
+    }
+
     #[pyo3(signature = (cursor=0, limit=1000))]
     fn flows(&self, py: Python<'_>, cursor: u64, limit: i64) -> PyResult<(Vec<Flow>, u64)> {
         let runtime = self.with(Arc::clone)?;
@@ -290,6 +299,11 @@ impl Relay {
     /// Held for a moment only, never while waiting for the GIL.
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Runtime>>> {
         self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What runs. Raises RuntimeError if nothing was started.
+    pub(super) fn runtime(&self) -> PyResult<Arc<Runtime>> {
+        self.with(Arc::clone)
     }
 
     fn with<T>(&self, ask: impl FnOnce(&Arc<Runtime>) -> T) -> PyResult<T> {
@@ -334,6 +348,7 @@ impl Event {
                 What::Established => "established",
                 What::Refreshed => "refreshed",
                 What::Asked => "asked",
+                What::Killed => "killed",
             },
             client: to_address(event.key.client.into()),
             ingress: event.key.ingress,
