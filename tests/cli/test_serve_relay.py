@@ -114,6 +114,8 @@ def test_reload_takes_a_new_key_and_new_networks_at_once(
     with RelayProcess(tmp_path, key_file, "--config", str(file)) as relay:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(binding_request(f"{ufrag_to(transceiver, key_file)}:a"), relay.public())
+            while relay.ask("/v1/stats")[1]["drops"]["endpoint_forbidden"] == 0:
+                pass  # the reload must not overtake it
             keys.write_key_file(Path(key_file), keys.generate(5), force=True)
             file.write_text('[relay]\ntransceivers = ["127.0.0.0/8"]\nworkers = 2\n')
             status, answer = relay.ask("/v1/reload", "POST")
