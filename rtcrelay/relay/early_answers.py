@@ -16,16 +16,16 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
-from rtcrelay.relay.event_feed import Left
 from rtcrelay.relay.route_entry import PathKey, routes_of
 
 if TYPE_CHECKING:
-    from rtcrelay._dataplane import Relay
+    from rtcrelay._dataplane import Event, Relay
 
 CONNECT_SECONDS: Final = 0.5
 ANSWER_SECONDS: Final = 0.25
@@ -33,6 +33,19 @@ BATCH: Final = 1024
 """Questions in one MGET: the first answers are used while the next are read."""
 SWITCH_SECONDS: Final = 0.0005
 """How long imports may keep the interpreter from this thread; Python's default is ten times as long."""
+
+
+@dataclass(slots=True)
+class Left:
+    """What whoever read the events first leaves to the route cache."""
+
+    events: list[Event] = field(default_factory=list)
+    """Those that are not dealt with."""
+    asked: int = 0
+    """Questions that are: how many, and what became of them, as `rtcrelay.relay.route_cache.CacheCounts` has it."""
+    found: int = 0
+    missed: int = 0
+    refused: int = 0
 
 
 class EarlyAnswers:

@@ -7,28 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Event
-    from rtcrelay.relay.early_answers import EarlyAnswers
+    from rtcrelay.relay.early_answers import EarlyAnswers, Left
 
 Listener: TypeAlias = "Callable[[Sequence[Event], int], None]"
 """Takes events, and how many the data plane lost since the last call. Must not block."""
-
-
-@dataclass(slots=True)
-class Left:
-    """What whoever read the events first leaves to the route cache."""
-
-    events: list[Event] = field(default_factory=list)
-    """Those that are not dealt with."""
-    asked: int = 0
-    """Questions that are: how many, and what became of them, as `rtcrelay.relay.route_cache.CacheCounts` has it."""
-    found: int = 0
-    missed: int = 0
-    refused: int = 0
 
 
 class EventSource(Protocol):
@@ -53,10 +39,10 @@ class EventFeed:
         self.early: EarlyAnswers | None = None
         """Who reads the events until `begin`, if anybody; listeners wait."""
 
-    async def begin(self) -> Left:
-        """Reads from now on; returns what the early reader leaves."""
+    async def begin(self) -> Left | None:
+        """Reads from now on; returns what the early reader leaves, if there was one."""
         early, self.early = self.early, None
-        left = Left() if early is None else await asyncio.to_thread(early.finish)
+        left = None if early is None else await asyncio.to_thread(early.finish)
         if self._listeners:  # else what has happened since waits for the first of them
             self._apply()
         return left

@@ -18,11 +18,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from rtcrelay.errors import BackendError
-from rtcrelay.relay.event_feed import EventFeed, Left
+from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.route_entry import PathKey, RouteEntry, routes_of
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Address, Event
+    from rtcrelay.relay.early_answers import Left
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -152,7 +153,9 @@ class RouteCache:
         while self._routes:
             await self._write_batch()
 
-    def _take(self, left: Left) -> None:
+    def _take(self, left: Left | None) -> None:
+        if left is None:
+            return
         self.counts.asked += left.asked
         self.counts.found += left.found
         self.counts.missed += left.missed

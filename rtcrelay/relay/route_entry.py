@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from rtcrelay.config.text import format_address
@@ -75,8 +76,7 @@ def read_entry(text: str) -> RouteEntry | None:
     fields = text.split("|") if len(text) <= MAX_CHARACTERS else []
     if len(fields) != 6 or fields[0] != VERSION:
         return None
-    ip, _, port = fields[2].rpartition(":")
-    next_hop = _address(ip.removeprefix("[").removesuffix("]"), port)
+    next_hop = _next_hop(fields[2])
     cluster, created, expires = _number(fields[1], 65_535), _number(fields[4], 2**53), _number(fields[5], 2**53)
     if next_hop is None or cluster is None or created is None or expires is None:
         return None
@@ -99,6 +99,13 @@ def routes_of(
             continue
         routes.append((key.client, key.ingress, entry.next_hop))
     return routes, missed, refused
+
+
+@lru_cache(maxsize=4096)
+def _next_hop(text: str) -> Address | None:
+    # Few next hops, many routes: a restarted relay reads ten thousand at once, and this was two thirds of the time.
+    ip, _, port = text.rpartition(":")
+    return _address(ip.removeprefix("[").removesuffix("]"), port)
 
 
 def _address(ip: str, port: str) -> Address | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rtcrelay._dataplane import SPP_HEADER
 
-from .flows import Direction, Flows, numbers
+from .flows import Flows, numbers
 
 
 @dataclass
@@ -68,32 +68,31 @@ def measure(flows: Flows, forwards_at: float | None) -> tuple[Way, Way]:
         else [(at, flow, number) for at, first, last, number in flows.down.sent for flow in range(first, last)]
     )
     return (
-        _way(flows, up_sent, numbers(flows.up.arrived, SPP_HEADER), forwards_at, False),
-        _way(flows, down_sent, _arrived_down(flows.down), forwards_at, flows.echo),
+        way_of(up_sent, numbers(flows.up.arrived, SPP_HEADER), flows.spacing, forwards_at, False),
+        way_of(down_sent, numbers(flows.down.arrived, 0), flows.spacing, forwards_at, flows.echo),
     )
 
 
-def _arrived_down(direction: Direction) -> list[tuple[float, int, int]]:
-    return numbers(direction.arrived, 0)
-
-
-def _way(
-    flows: Flows,
+def way_of(
     sent: Iterable[tuple[float, int, int]],
     arrived: Iterable[tuple[float, int, int]],
+    spacing: float,
     forwards_at: float | None,
     echo: bool,
 ) -> Way:
+    """One trial's figures of one direction. Packets are (time in seconds, flow, number); ``spacing`` is how far apart
+    they usually are, and with ``echo`` they are sent only when one comes."""
     way = Way()
-    sent_at: list[dict[int, float]] = [{} for _ in range(flows.count)]
-    came: list[list[tuple[float, int]]] = [[] for _ in range(flows.count)]
+    sent_at: dict[int, dict[int, float]] = {}
+    came: dict[int, list[tuple[float, int]]] = {}
     for at, flow, number in sent:
-        sent_at[flow][number] = at
+        sent_at.setdefault(flow, {})[number] = at
     for at, flow, number in arrived:
-        came[flow].append((at, number))
-    for sending, coming in zip(sent_at, came, strict=True):
+        came.setdefault(flow, []).append((at, number))
+    for flow in sent_at.keys() | came.keys():
+        sending, coming = sent_at.get(flow, {}), came.get(flow, [])
         _count_losses(way, sending, coming, forwards_at)
-        way.gaps_ms.append(1000 * _longest_gap(sending, coming, flows.spacing, echo))
+        way.gaps_ms.append(1000 * _longest_gap(sending, coming, spacing, echo))
         if forwards_at is not None:
             first = next((at for at, _ in coming if at >= forwards_at), None)
             if first is None:

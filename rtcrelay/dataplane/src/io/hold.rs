@@ -8,8 +8,9 @@ use crate::core::relay::From;
 use crate::core::spp;
 use crate::core::time::Time;
 
-/// Packets that wait in one worker at most: half a megabyte.
-const CAPACITY: usize = 256;
+/// Packets that wait in one worker at most: two megabytes, and 20 ms of 50,000 packets a second, as
+/// come when a load balancer moves 10,000 calls to this relay.
+const CAPACITY: usize = 1024;
 
 /// One packet that waits.
 #[derive(Clone, Copy)]

@@ -28,7 +28,7 @@ const RECEIVE_TRIES: usize = 3;
 /// The wait after them: an error that stays must not take the whole core.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(1);
 /// How often held packets are looked at; they wait for 20 ms at most.
-const LOOK_AT_HELD_EVERY: Duration = Duration::from_millis(2);
+const LOOK_AT_HELD_EVERY: Duration = Duration::from_millis(1);
 /// Between two pieces of expiry.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
@@ -44,6 +44,7 @@ pub(super) struct Worker<'a> {
     mine: Arc<Mine>,
     wake: Arc<OwnedFd>,
     next_sweep: Instant,
+    next_release: Instant,
     sweeps: usize,
 }
 
@@ -58,6 +59,7 @@ impl<'a> Worker<'a> {
             mine,
             wake,
             next_sweep: Instant::now(),
+            next_release: Instant::now(),
             sweeps: 0,
         }
     }
@@ -99,8 +101,10 @@ impl<'a> Worker<'a> {
                 self.serve_internal(at, &policy);
             }
         }
-        if !self.hold.is_empty() {
+        if !self.hold.is_empty() && Instant::now() >= self.next_release {
             self.release(&policy);
+            // Not in every turn: under load there are many a millisecond, and each look costs.
+            self.next_release = Instant::now() + LOOK_AT_HELD_EVERY;
         }
         self.shared.tell(&self.mine.events);
         self.sweep();
