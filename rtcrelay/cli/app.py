@@ -35,6 +35,7 @@ COMMANDS = {
     "explain": ("rtcrelay.cli.explain", "Say what a relay would do with packets, and why."),
     "probe": ("rtcrelay.cli.probe", "Ask relays and servers: STUN, a route, a whole session, or a capture replayed."),
     "keys": ("rtcrelay.cli.keys", "Make and show the keys of routing ufrags."),
+    "config": ("rtcrelay.cli.config", "Show, check and begin configuration files."),
     "completion": ("rtcrelay.cli.about", "Print the completion script of a shell."),
     "man": ("rtcrelay.cli.about", "Show a manual page."),
     "version": ("rtcrelay.cli.about", "Print the version."),

@@ -19,11 +19,8 @@ from rtcrelay.cli.app import COMMANDS, ROOT_EPILOG, ROOT_HELP, root_command
 
 SHELLS = ("bash", "zsh", "fish")
 
-# A page of its own for what has more to say than one line.
-_PAGES = (
-    *("serve", "demo", "status", "drain", "flows", "sessions", "ufrag", "keys", "stun", "spp", "sdp", "explain"),
-    *("probe", "steer"),
-)
+# What has no page of its own: one line says all of it.
+_PAGES = tuple(name for name in COMMANDS if name not in ("completion", "man", "version"))
 
 _ENVIRONMENT = (
     ("RTCRELAY_…", "A setting, as each option says. An option on the command line comes first."),

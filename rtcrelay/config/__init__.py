@@ -9,7 +9,7 @@ from rtcrelay.config.rules import (
     transceiver_settings,
 )
 from rtcrelay.config.settings import LogFormat, RelaySettings, SignalingSettings, TransceiverSettings
-from rtcrelay.config.show import show
+from rtcrelay.config.show import effective, show
 from rtcrelay.config.text import Address
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RelaySettings",
     "SignalingSettings",
     "TransceiverSettings",
+    "effective",
     "find_admin_sockets",
     "find_key_file",
     "find_sites",

@@ -52,12 +52,17 @@ class ConfigFile:
 
 def load_files(config: Path | None, environ: Mapping[str, str]) -> list[ConfigFile]:
     """The configuration files that apply, most important first. A named file must exist, others need not."""
+    return [_load(path) for path in file_paths(config, environ)]
+
+
+def file_paths(config: Path | None, environ: Mapping[str, str]) -> list[Path]:
+    """Where those files are."""
     if config is None and environ.get("RTCRELAY_CONFIG"):
         config = Path(environ["RTCRELAY_CONFIG"])
     if config is not None:
-        return [_load(config)]
+        return [config]
     home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", "/nonexistent"), ".config"))
-    return [_load(path) for path in (Path(home, "rtcrelay", "config.toml"), SYSTEM_FILE) if os.path.isfile(path)]
+    return [path for path in (Path(home, "rtcrelay", "config.toml"), SYSTEM_FILE) if os.path.isfile(path)]
 
 
 def resolve(
@@ -129,8 +134,16 @@ def _parse(setting: Setting, words: tuple[str, ...], origin: str) -> Value:
 
 
 def _load(path: Path) -> ConfigFile:
+    content = read_toml(path)
+    for error in key_problems(path, content):
+        raise error
+    return ConfigFile(path, content)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A configuration file as TOML has it. Raises ConfigError."""
     try:
-        content = tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         raise ConfigError(f"cannot read configuration file {path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
@@ -138,28 +151,27 @@ def _load(path: Path) -> ConfigFile:
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         raise ConfigError(f"configuration file {path} is not valid TOML: {message[:1].lower()}{message[1:]}") from error
-    _check_keys(path, content)
-    return ConfigFile(path, content)
 
 
-def _check_keys(path: Path, content: Mapping[str, Any]) -> None:
+def key_problems(path: Path, content: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """Everything that is wrong with the keys of a file, whatever their values."""
     for key, value in content.items():
-        if key in PROGRAMS:
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{path}: {key} must be a table")
+        if key not in PROGRAMS:
+            yield from _key_problem(path, "", key, value, [*SHARED, *PROGRAMS])
+        elif not isinstance(value, Mapping):
+            yield ConfigError(f"{path}: {key} must be a table")
+        else:
             known = [s.name for s in PROGRAMS[key] if not s.shared]
             for name, item in value.items():
-                _check_key(path, f"{key}.", name, item, known)
-        else:
-            _check_key(path, "", key, value, [*SHARED, *PROGRAMS])
+                yield from _key_problem(path, f"{key}.", name, item, known)
 
 
-def _check_key(path: Path, prefix: str, name: str, value: object, known: list[str]) -> None:
+def _key_problem(path: Path, prefix: str, name: str, value: object, known: list[str]) -> Iterator[ConfigError]:
     if name not in known:
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {prefix}{near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
         if prefix and name in SHARED:
             hint = f"{name} is shared by all services: write it above the tables"
-        raise ConfigError(f"{path}: unknown key {prefix}{name}", hint=hint)
-    if isinstance(value, Mapping) != (name == "nodes"):
-        raise ConfigError(f"{path}: {prefix}{name} must {'' if name == 'nodes' else 'not '}be a table")
+        yield ConfigError(f"{path}: unknown key {prefix}{name}", hint=hint)
+    elif isinstance(value, Mapping) != (name == "nodes"):
+        yield ConfigError(f"{path}: {prefix}{name} must {'' if name == 'nodes' else 'not '}be a table")

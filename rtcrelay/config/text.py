@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -18,7 +19,9 @@ Address: TypeAlias = tuple[str, int]
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|[smhd]))+$"
+"""What `parse_duration` takes, as ECMA regular expressions have it."""
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _PORT = re.compile(r"\d{1,5}")
 
@@ -57,38 +60,65 @@ def format_duration(seconds: float) -> str:
     return "".join(parts) or "0s"
 
 
-def duration_between(low: float, high: float) -> Callable[[str], float]:
-    """A parser for durations from ``low`` to ``high`` seconds."""
+@dataclass(frozen=True, slots=True)
+class DurationBetween:
+    """A parser for durations within limits, in seconds."""
 
-    def parse(text: str) -> float:
+    low: float
+    high: float
+
+    def __call__(self, text: str) -> float:
+        """Seconds."""
         seconds = parse_duration(text)
-        if not low <= seconds <= high:
-            raise ValueError(f"is out of range, expected {format_duration(low)} to {format_duration(high)}")
+        if not self.low <= seconds <= self.high:
+            raise ValueError(f"is out of range, expected {format_duration(self.low)} to {format_duration(self.high)}")
         return seconds
 
-    return parse
 
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """A parser for decimal whole numbers within limits; ``10_000`` is allowed."""
 
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """A parser for decimal whole numbers from ``low`` to ``high``; ``10_000`` is allowed."""
+    low: int
+    high: int
 
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d+(_\d+)*", text, re.ASCII) or not low <= int(text) <= high:
-            raise ValueError(f"is not a whole number from {low} to {high}")
+    def __call__(self, text: str) -> int:
+        """The number."""
+        if not re.fullmatch(r"\d+(_\d+)*", text, re.ASCII) or not self.low <= int(text) <= self.high:
+            raise ValueError(f"is not a whole number from {self.low} to {self.high}")
         return int(text)
 
-    return parse
 
-
-def one_of(*choices: str) -> Callable[[str], str]:
+@dataclass(frozen=True, slots=True)
+class OneOf:
     """A parser that accepts exactly the given words."""
 
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"is not one of {', '.join(choices)}")
+    choices: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        """The word."""
+        if text not in self.choices:
+            from difflib import get_close_matches
+
+            near = get_close_matches(text, self.choices, 1)
+            meant = f", did you mean {near[0]}?" if near else ""
+            raise ValueError(f"is not one of {', '.join(self.choices)}{meant}")
         return text
 
-    return parse
+
+def duration_between(low: float, high: float) -> DurationBetween:
+    """A parser for durations from ``low`` to ``high`` seconds."""
+    return DurationBetween(low, high)
+
+
+def whole_number(low: int, high: int) -> WholeNumber:
+    """A parser for whole numbers from ``low`` to ``high``."""
+    return WholeNumber(low, high)
+
+
+def one_of(*choices: str) -> OneOf:
+    """A parser for one of some words."""
+    return OneOf(choices)
 
 
 def parse_switch(text: str) -> bool:
