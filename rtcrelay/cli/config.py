@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +23,13 @@ from rtcrelay.errors import BackendError, ExitStatus, RtcrelayError, UsageError
 app = new_group()
 
 _PROGRAM = typer.Argument(
-    metavar="[relay|transceiver]...",
-    help="Which services. [default: those with a table in the configuration file, else all]",
+    metavar="SERVICE",
+    help="relay, transceiver or signaling; several. [default: those with a table in the configuration file, else all]",
+    autocompletion=lambda: list(PROGRAMS),
+)
+_ALL = typer.Argument(
+    metavar="SERVICE",
+    help="relay, transceiver or signaling; several. [default: all]",
     autocompletion=lambda: list(PROGRAMS),
 )
 SETTINGS = (
@@ -117,11 +123,10 @@ def check(options: Listing, programs: Annotated[list[str] | None, _PROGRAM] = No
 )
 def init(
     common: Common,
-    programs: Annotated[list[str] | None, typer.Argument(metavar="[relay|transceiver]...", help="[default: all]",
-                                                         autocompletion=lambda: list(PROGRAMS))] = None,
+    programs: Annotated[list[str] | None, _ALL] = None,
     out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="File to write. [default: stdout]")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write a configuration file to begin with: every setting, explained, with its default, commented out."""
     from rtcrelay.config.template import config_template
 
@@ -167,19 +172,14 @@ def _programs(named: Sequence[str] | None, file: Path | None) -> list[str]:
 def _named(named: Sequence[str] | None) -> list[str]:
     for word in named or ():
         if word not in PROGRAMS and ("/" in word or "." in word):
-            raise UsageError(f"expected {' or '.join(PROGRAMS)}, not {word!r}", hint=f"--config {word} names the file")
+            raise UsageError(f"expected {', '.join(PROGRAMS)}, not {word!r}", hint=f"--config {word} names the file")
     return list(dict.fromkeys(parsed("SERVICE", word, one_of(*PROGRAMS)) for word in named or ()))
 
 
 def _check_service(program: str, file: Path | None) -> str:
     """Everything that starting does before it binds; a line about what would run. Raises ConfigError."""
-    if program == "relay":
-        from rtcrelay.relay import service
-
-        return service.check(config.relay_settings({}, file))
-    from rtcrelay.transceiver import service as transceiver_service
-
-    return transceiver_service.check(config.transceiver_settings({}, file))
+    service = import_module(f"rtcrelay.{program}.service")
+    return str(service.check(config.READERS[program]({}, file)))
 
 
 def _row(program: str | None, error: RtcrelayError) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -47,18 +49,7 @@ def relay(
     The defaults make a relay for transceivers on this machine. SIGHUP reads keys, networks and nodes again; SIGTERM
     ends with 0, and a second one at once. A relay that loses a packet thread ends with 70, to be restarted.
     """
-    if print_config:
-        print(config.show("relay", flags, common.config))
-        return ExitStatus.OK
-    settings = config.relay_settings(flags, common.config)
-    from rtcrelay.relay import service
-
-    if check:
-        print(service.check(settings))
-        return ExitStatus.OK
-    follow_parent(os.environ)
-    set_up_logging(settings.log_format, verbosity=common.verbosity)
-    return service.run(settings, lambda: config.relay_settings(flags, common.config), takeover=takeover)
+    return _serve("relay", common, flags, check=check, print_config=print_config, takeover=takeover)
 
 
 @leaf(
@@ -82,18 +73,7 @@ def transceiver(
     again. SIGTERM drains: no new calls, and the sessions go on until they end or --drain-timeout is over; a second
     one ends them now. Every session is told.
     """
-    if print_config:
-        print(config.show("transceiver", flags, common.config))
-        return ExitStatus.OK
-    settings = config.transceiver_settings(flags, common.config)
-    from rtcrelay.transceiver import service
-
-    if check:
-        print(service.check(settings))
-        return ExitStatus.OK
-    follow_parent(os.environ)
-    set_up_logging(settings.log_format, verbosity=common.verbosity)
-    return service.run(settings, lambda: config.transceiver_settings(flags, common.config))
+    return _serve("transceiver", common, flags, check=check, print_config=print_config)
 
 
 @leaf(
@@ -116,15 +96,20 @@ def signaling(
     It takes WHIP and realtime calls, and tells each client the ingresses near it. It keeps nothing of a call, so any
     number of them may stand behind a load balancer. SIGHUP reads sites, keys, token and certificates again.
     """
-    if print_config:
-        print(config.show("signaling", flags, common.config))
-        return ExitStatus.OK
-    settings = config.signaling_settings(flags, common.config)
-    from rtcrelay.signaling import service
+    return _serve("signaling", common, flags, check=check, print_config=print_config)
 
+
+def _serve(program: str, common: Common, flags: Flags, *, check: bool, print_config: bool, **how: bool) -> ExitStatus:
+    """Runs a service, or does what --check and --print-config ask for instead. ``how`` is for its ``run``."""
+    if print_config:
+        print(config.show(program, flags, common.config))
+        return ExitStatus.OK
+    read = partial(config.READERS[program], flags, common.config)
+    settings = read()
+    service = import_module(f"rtcrelay.{program}.service")
     if check:
         print(service.check(settings))
         return ExitStatus.OK
     follow_parent(os.environ)
     set_up_logging(settings.log_format, verbosity=common.verbosity)
-    return service.run(settings, lambda: config.signaling_settings(flags, common.config))
+    return ExitStatus(service.run(settings, read, **how))

@@ -14,9 +14,7 @@ from rtcrelay.admin.client import AdminClient
 from rtcrelay.cli.app import report
 from rtcrelay.errors import BackendError, ExitStatus, RtcrelayError, UsageError
 
-Role: TypeAlias = Literal["relay", "transceiver"]
-
-_TRANSCEIVER = "transceiver-"
+Role: TypeAlias = Literal["relay", "transceiver", "signaling"]
 
 YES = typer.Option("-y", "--yes", help="Do not ask.")
 DRY_RUN = typer.Option("--dry-run", help="Show what would be done, and do nothing.")
@@ -41,10 +39,10 @@ def find_services(named: Sequence[str] | None, file: Path | None, role: Role | N
     """
     sockets = config.find_admin_sockets(named or (), file)
     if not named and role is not None:
-        sockets = [path for path in sockets if path.name.startswith(_TRANSCEIVER) == (role == "transceiver")]
+        sockets = [path for path in sockets if _role(path) == role]
     if not sockets:
         raise BackendError(
-            f"no {role or 'relay or transceiver'} runs here: there is no admin socket where they are usually made",
+            f"no {role or 'service'} runs here: there is no admin socket where they are usually made",
             hint="--admin SOCKET names one",
             status=ExitStatus.UNAVAILABLE,
         )
@@ -71,6 +69,13 @@ def asks(question: str) -> bool:
     """Asks on the terminal."""
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _role(socket: Path) -> Role:
+    """Whose socket it is, by its name; those that nobody named are called so."""
+    if socket.name.startswith("transceiver-"):
+        return "transceiver"
+    return "signaling" if socket.name.startswith("signaling") else "relay"
 
 
 def complete_sockets(incomplete: str) -> list[str]:

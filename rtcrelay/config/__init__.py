@@ -1,6 +1,7 @@
 """What a service was told to do, as frozen settings. Text is parsed in this package and nowhere else."""
 
 from rtcrelay.config.rules import (
+    READERS,
     find_admin_sockets,
     find_key_file,
     find_sites,
@@ -13,6 +14,7 @@ from rtcrelay.config.show import effective, show
 from rtcrelay.config.text import Address
 
 __all__ = [
+    "READERS",
     "Address",
     "LogFormat",
     "RelaySettings",

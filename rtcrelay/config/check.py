@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rtcrelay.config.options import PROGRAMS
-from rtcrelay.config.rules import relay_settings, transceiver_settings
-from rtcrelay.config.settings import RelaySettings, TransceiverSettings
+from rtcrelay.config.rules import READERS
 from rtcrelay.config.sources import ConfigFile, file_paths, key_problems, read_toml, resolve
 from rtcrelay.errors import ConfigError
-
-_SETTINGS: Mapping[str, Callable[..., RelaySettings | TransceiverSettings]] = {
-    "relay": relay_settings,
-    "transceiver": transceiver_settings,
-}
 
 
 def configured_programs(config: Path | None, environ: Mapping[str, str] | None = None) -> list[str]:
@@ -47,7 +41,7 @@ def setting_problems(program: str, config: Path | None, environ: Mapping[str, st
             problems.append(error)
     if not problems and not file_problems(config, environ):
         try:
-            _SETTINGS[program]({}, config, environ)
+            READERS[program]({}, config, environ)
         except ConfigError as error:
             problems.append(error)
     return problems

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -122,6 +122,14 @@ def signaling_settings(
         cors_origins=found["cors_origin"].parsed,
         log_format=found["log_format"].parsed,
     )
+
+
+READERS: Mapping[str, Callable[..., RelaySettings | TransceiverSettings | SignalingSettings]] = {
+    "relay": relay_settings,
+    "transceiver": transceiver_settings,
+    "signaling": signaling_settings,
+}
+"""What reads the settings of each service."""
 
 
 def find_key_file(flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:

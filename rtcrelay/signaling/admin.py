@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-import msgspec
 from aiohttp import web
 
-from rtcrelay.errors import RtcrelayError
+from rtcrelay.admin.steering import add_steering, json_answer
 from rtcrelay.http.times import SignalingTimes
 from rtcrelay.metrics.families import Metric, counter, counters, gauge, gauges, histograms
 from rtcrelay.metrics.pages import Pages
 from rtcrelay.signaling.control import Control
 from rtcrelay.signaling.counters import Count
 from rtcrelay.signaling.describe import describe_world
-
-log = logging.getLogger("rtcrelay.signaling")
 
 _SINGLE = {
     Count.UNPLACED: ("unplaced", "Offers that no cluster took."),
@@ -33,13 +29,11 @@ def make_admin_app(control: Control, pages: Pages) -> web.Application:
     routes = _Routes(control)
     app = web.Application(client_max_size=1024)
     pages.add_to(app)
+    add_steering(app, control)
     app.add_routes(
         [
             web.get("/v1/stats", routes.stats),
             web.get("/v1/world", routes.world),
-            web.post("/v1/drain", routes.drain),
-            web.delete("/v1/drain", routes.drain),
-            web.post("/v1/reload", routes.reload),
         ]
     )
     return app
@@ -87,22 +81,7 @@ class _Routes:
         self._control = control
 
     async def stats(self, _: web.Request) -> web.Response:
-        return _json(self._control.describe())
+        return json_answer(self._control.describe())
 
     async def world(self, _: web.Request) -> web.Response:
-        return _json(describe_world(self._control.world()))
-
-    async def drain(self, request: web.Request) -> web.Response:
-        return _json(self._control.drain(request.method == "POST"))
-
-    async def reload(self, _: web.Request) -> web.Response:
-        try:
-            self._control.reload()
-        except RtcrelayError as error:
-            log.error("not reloaded, everything stays as it was: %s", error)
-            return _json({"error": str(error)}, status=422)
-        return _json({"kind": "reload", "v": 1, "keys": self._control.describe()["keys"]})
-
-
-def _json(content: Mapping[str, object], *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(content) + b"\n", content_type="application/json", status=status)
+        return json_answer(describe_world(self._control.world()))

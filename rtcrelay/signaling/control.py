@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import rtcrelay
 from rtcrelay.config import SignalingSettings
@@ -137,13 +137,13 @@ class Control:
         """``/v1/stats``: the process, and its counts since it started."""
         world = self.world()
         return {
-            "kind": "stats",
+            "kind": "signaling_stats",
             "v": 1,
             "role": "signaling",
             "node": os.uname().nodename,
             "version": rtcrelay.__version__,
             "cluster": None,
-            "keys": [{"id": k.id, "state": k.state, "fingerprint": k.fingerprint} for k in self.loaded.keys.keys],
+            "keys": self.keys(),
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started_at, 3),
             "is_draining": self.is_draining,
@@ -160,6 +160,10 @@ class Control:
             ],
             "drops": {},
         }
+
+    def keys(self) -> list[dict[str, Any]]:
+        """Which keys this front holds, without their secrets."""
+        return self.loaded.keys.report()
 
     # -- Condition
 

@@ -112,13 +112,17 @@ def test_a_file_given_as_a_service_is_told_how_to_name_it(cli: Cli) -> None:
     done = cli("config", "check", "relay.toml")
     assert done.status == 2
     assert done.err == (
-        "rtcrelay: error: expected relay or transceiver, not 'relay.toml'\nhint: --config relay.toml names the file\n"
+        "rtcrelay: error: expected relay, transceiver, signaling, not 'relay.toml'\n"
+        "hint: --config relay.toml names the file\n"
     )
     done = cli("config", "check", "realy")
-    assert done.err == "rtcrelay: error: SERVICE: 'realy' is not one of relay, transceiver, did you mean relay?\n"
+    assert (
+        done.err
+        == "rtcrelay: error: SERVICE: 'realy' is not one of relay, transceiver, signaling, did you mean relay?\n"
+    )
 
 
-@pytest.mark.parametrize("programs", [["relay"], ["transceiver"], ["relay", "transceiver"]])
+@pytest.mark.parametrize("programs", [["relay"], ["transceiver"], ["signaling"], ["relay", "transceiver"]])
 def test_a_file_to_begin_with_changes_nothing_and_names_every_setting(
     cli: Cli, tmp_path: Path, key_file: str, programs: list[str]
 ) -> None:

@@ -64,7 +64,7 @@ def test_nobody_there_is_69(tmp_path: Path, process: Cli) -> None:
         done = process(command, RUNTIME_DIRECTORY=str(tmp_path))
         assert (done.status, done.out) == (69, "")
         assert done.err == (
-            "rtcrelay: error: no relay or transceiver runs here: there is no admin socket where they are usually made\n"
+            "rtcrelay: error: no service runs here: there is no admin socket where they are usually made\n"
             "hint: --admin SOCKET names one\n"
         )
         done = process(command, "-A", "/nonexistent/relay.sock")
