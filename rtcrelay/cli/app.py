@@ -24,6 +24,7 @@ COMMANDS = {
     "serve": ("rtcrelay.cli.serve", "Run a relay, a transceiver, or signaling in front of many."),
     "demo": ("rtcrelay.cli.demo", "Prove the whole path on this machine: a call through a relay, and its recovery."),
     "status": ("rtcrelay.cli.operate", "Show how the relays and transceivers of this machine fare."),
+    "doctor": ("rtcrelay.cli.doctor", "Look for what is wrong with this machine and its services."),
     "drain": ("rtcrelay.cli.operate", "Have load balancers send new calls elsewhere, before a restart."),
     "flows": ("rtcrelay.cli.flows", "Watch the paths of running relays: where each leads, and how it fares."),
     "sessions": ("rtcrelay.cli.sessions", "Watch and end the calls of running transceivers."),

@@ -13,10 +13,13 @@ from rtcrelay.config.sources import ConfigFile, file_paths, key_problems, read_t
 from rtcrelay.errors import ConfigError
 
 
-def configured_programs(config: Path | None, environ: Mapping[str, str] | None = None) -> list[str]:
-    """The services that have a table in the files; all of them if none has. Raises ConfigError."""
+def configured_programs(
+    config: Path | None, environ: Mapping[str, str] | None = None, *, every_if_none: bool = True
+) -> list[str]:
+    """The services that have a table in the files; if none has, all of them or none. Raises ConfigError."""
     files = [read_toml(path) for path in file_paths(config, os.environ if environ is None else environ)]
-    return [name for name in PROGRAMS if any(name in content for content in files)] or list(PROGRAMS)
+    found = [name for name in PROGRAMS if any(name in content for content in files)]
+    return found or (list(PROGRAMS) if every_if_none else [])
 
 
 def file_problems(config: Path | None, environ: Mapping[str, str] | None = None) -> list[ConfigError]:

@@ -71,6 +71,13 @@ class RouteStore:
             raise _unavailable(self.name, error) from error
         return [_text(value) for value in values]
 
+    async def run(self, *commands: tuple[str | bytes | int | float, ...]) -> list[object]:
+        """Runs commands in order and returns their answers, as redis-py reads them."""
+        try:
+            return [await self._client.execute_command(*command) for command in commands]
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unavailable(self.name, error) from error
+
     async def ping(self) -> None:
         """Returns if the server answers."""
         try:

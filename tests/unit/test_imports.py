@@ -49,7 +49,8 @@ ALLOWED = {
     "rtc": BASE,
     "audio": BASE | {"rtc"},
     **{name: BASE | {"rtc", "audio"} for name in MIDDLE},
-    "cli": BASE | MIDDLE | {"rtc", "audio"},
+    "doctor": BASE | {"relay"},
+    "cli": BASE | MIDDLE | {"rtc", "audio", "doctor"},
     "__main__": {"cli"},
 }
 
