@@ -263,7 +263,20 @@ TRANSCEIVER = (
         many=True,
     ),
     NODES,
-    Setting("backend", "URI", "What answers the caller.", str, "echo"),
+    Setting(
+        "backend",
+        "URI",
+        "What answers the caller: echo, pcm-echo, tone, null, parrot, file:PATH, python:MODULE:NAME, a service with"
+        " OpenAI's Realtime events (ws:// or wss://), or one that takes plain PCM (ws+pcm:// or wss+pcm://).",
+        str,
+        "echo",
+    ),
+    Setting(
+        "backend_token_file",
+        "FILE",
+        "File with the Bearer token for a backend behind a WebSocket.",
+        text.parse_path,
+    ),
     Setting("max_sessions", "N", "Sessions at once, 1 to 100000.", text.whole_number(1, 100_000), "500"),
     Setting(
         "max_session_duration",

@@ -82,6 +82,7 @@ def transceiver_settings(
         signaling_peers=found["signaling_peers"].parsed,
         nodes=_nodes(found["nodes"]),
         backend=found["backend"].parsed,
+        backend_token_file=found["backend_token_file"].parsed,
         max_sessions=found["max_sessions"].parsed,
         max_session_seconds=found["max_session_duration"].parsed,
         drain_timeout_seconds=found["drain_timeout"].parsed,

@@ -95,6 +95,8 @@ class TransceiverSettings:
     """Node ids and their media addresses, for owners whose HTTP address does not fit into a session's URL."""
     backend: str = "echo"
     """What answers the caller."""
+    backend_token_file: Path | None = None
+    """File with the Bearer token for a backend behind a WebSocket."""
     max_sessions: int = 500
     """Sessions at once."""
     max_session_seconds: float = 7200.0

@@ -24,6 +24,17 @@ class Carrier(Protocol):
     def id(self) -> str:
         """For logs."""
 
+    @property
+    def request(self) -> str | None:
+        """See `Call.request`."""
+
+    @property
+    def loss_out(self) -> float:
+        """See `Call.loss_out`."""
+
+    def now(self) -> float:
+        """See `Call.now`."""
+
     def send_opus(self, payload: bytes, timestamp: int | None, marker: bool) -> bool:
         """See `Call.send_opus`."""
 
@@ -58,6 +69,25 @@ class Conversation:
 
     # -- Call: what the backend can do
 
+    @property
+    def id(self) -> str:
+        """See `Call.id`."""
+        return self._carrier.id
+
+    @property
+    def request(self) -> str | None:
+        """See `Call.request`."""
+        return self._carrier.request
+
+    @property
+    def loss_out(self) -> float:
+        """See `Call.loss_out`."""
+        return self._carrier.loss_out
+
+    def now(self) -> float:
+        """See `Call.now`."""
+        return self._carrier.now()
+
     def send_opus(self, payload: bytes, *, timestamp: int | None = None, marker: bool = False) -> bool:
         """See `Call.send_opus`."""
         return self._carrier.send_opus(payload, timestamp, marker)
@@ -71,9 +101,9 @@ class Conversation:
         """See `Call.send_message`."""
         return self._carrier.send_message(channel, message)
 
-    def hang_up(self) -> None:
+    def hang_up(self, *, lost: bool = False) -> None:
         """See `Call.hang_up`."""
-        self._end(End.BACKEND_ENDED)
+        self._end(End.BACKEND_LOST if lost else End.BACKEND_ENDED)
 
     # -- what the backend is told
 
@@ -86,6 +116,13 @@ class Conversation:
         """A packet of the client's voice."""
         try:
             self._backend.on_opus(packet)
+        except Exception:
+            self._on_failure()
+
+    def handle_channel(self, channel: int, label: str) -> None:
+        """The client has opened a data channel."""
+        try:
+            self._backend.on_channel(channel, label)
         except Exception:
             self._on_failure()
 

@@ -21,13 +21,14 @@ class Messages:
         clock: Callable[[], float],
         *,
         describe: Callable[[float], dict[str, object]],
+        on_channel: Callable[[int, str], None],
         on_message: Callable[[int, str, Message], None],
         on_sooner: Callable[[], None],
     ) -> None:
-        """``describe`` makes the statistics for now, ``on_message`` gets the backend's messages, ``on_sooner`` is
-        called when `poll_timeout` is sooner than before."""
+        """``describe`` makes the statistics for now, ``on_channel`` and ``on_message`` get the backend's channels and
+        messages, ``on_sooner`` is called when `poll_timeout` is sooner than before."""
         self._counters, self._clock = counters, clock
-        self._on_message, self._on_sooner = on_message, on_sooner
+        self._on_channel, self._on_message, self._on_sooner = on_channel, on_message, on_sooner
         self._channels: DataChannels | None = None
         self._feed = StatisticsFeed(self._send, describe)
 
@@ -98,6 +99,8 @@ class Messages:
     def _handle_open(self, channel: int, label: str) -> None:
         self._feed.handle_open(channel, label, self._clock())
         self._on_sooner()
+        if not self._feed.has(channel):
+            self._on_channel(channel, label)
 
     def _handle_message(self, channel: int, label: str, message: Message) -> None:
         self._counters.counts[Count.MESSAGES_IN] += 1
