@@ -1,4 +1,4 @@
-"""``rtcrelay serve``: run a relay, a transceiver, or signaling in front of many."""
+"""``rtcrelay serve``: run a relay, a transceiver, signaling in front of many, or a parrot behind one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rtcrelay import config
 from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import Common, Flags, leaf
-from rtcrelay.config.options import RELAY, SIGNALING, TRANSCEIVER
+from rtcrelay.config.options import PARROT, RELAY, SIGNALING, TRANSCEIVER
 from rtcrelay.daemon import follow_parent, set_up_logging
 from rtcrelay.errors import ExitStatus
 
@@ -128,3 +128,36 @@ def signaling(
     follow_parent(os.environ)
     set_up_logging(settings.log_format, verbosity=common.verbosity)
     return service.run(settings, lambda: config.signaling_settings(flags, common.config))
+
+
+@leaf(
+    app,
+    "parrot",
+    settings=PARROT,
+    examples="""
+    rtcrelay serve parrot
+    rtcrelay serve transceiver --key-file keys.toml --backend ws://127.0.0.1:8091/v1/realtime
+    rtcrelay serve transceiver --key-file keys.toml --backend ws+pcm://127.0.0.1:8091/pcm""",
+)
+def parrot(
+    common: Common,
+    flags: Flags,
+    check: Annotated[bool, _CHECK] = False,
+    print_config: Annotated[bool, _PRINT] = False,
+) -> ExitStatus:
+    """Run a voice agent without a model: it waits for the end of what is said, and says it back.
+
+    A stand-in for a service behind a transceiver, with OpenAI's Realtime events at /v1/realtime and plain PCM at /pcm.
+    """
+    if print_config:
+        print(config.show("parrot", flags, common.config))
+        return ExitStatus.OK
+    settings = config.parrot_settings(flags, common.config)
+    from rtcrelay.parrot import server
+
+    if check:
+        print(server.check(settings))
+        return ExitStatus.OK
+    follow_parent(os.environ)
+    set_up_logging(settings.log_format, verbosity=common.verbosity)
+    return server.run(settings)

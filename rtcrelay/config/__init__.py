@@ -4,23 +4,26 @@ from rtcrelay.config.rules import (
     find_admin_sockets,
     find_key_file,
     find_sites,
+    parrot_settings,
     relay_settings,
     signaling_settings,
     transceiver_settings,
 )
-from rtcrelay.config.settings import LogFormat, RelaySettings, SignalingSettings, TransceiverSettings
+from rtcrelay.config.settings import LogFormat, ParrotSettings, RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.show import show
 from rtcrelay.config.text import Address
 
 __all__ = [
     "Address",
     "LogFormat",
+    "ParrotSettings",
     "RelaySettings",
     "SignalingSettings",
     "TransceiverSettings",
     "find_admin_sockets",
     "find_key_file",
     "find_sites",
+    "parrot_settings",
     "relay_settings",
     "show",
     "signaling_settings",

@@ -379,7 +379,19 @@ SIGNALING = (
 )
 """What `rtcrelay serve signaling` can be told."""
 
-PROGRAMS: Mapping[str, tuple[Setting, ...]] = {"relay": RELAY, "transceiver": TRANSCEIVER, "signaling": SIGNALING}
+PARROT = (
+    Setting("http", "ADDR", "TCP address of its WebSockets.", text.address(8091), "127.0.0.1:8091"),
+    _ALIKE["auth_token_file"],
+    LOG_FORMAT,
+)
+"""What `rtcrelay serve parrot` can be told."""
+
+PROGRAMS: Mapping[str, tuple[Setting, ...]] = {
+    "relay": RELAY,
+    "transceiver": TRANSCEIVER,
+    "signaling": SIGNALING,
+    "parrot": PARROT,
+}
 """The settings by TOML table."""
 SHARED: Mapping[str, Setting] = {s.name: s for settings in PROGRAMS.values() for s in settings if s.shared}
 """The settings above the tables."""

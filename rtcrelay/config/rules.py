@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from rtcrelay.config import text
 from rtcrelay.config.options import KEY_FILE, PROGRAMS
-from rtcrelay.config.settings import RelaySettings, SignalingSettings, TransceiverSettings
+from rtcrelay.config.settings import ParrotSettings, RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.sources import Value, load_files, resolve
 from rtcrelay.config.text import Address
 from rtcrelay.daemon import runtime_directories, runtime_directory
@@ -125,6 +125,20 @@ def signaling_settings(
     )
 
 
+def parrot_settings(
+    flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> ParrotSettings:
+    """The parrot's settings from options, environment and files. Raises ConfigError with one sentence."""
+    environ = os.environ if environ is None else environ
+    found = resolve_all("parrot", flags, config, environ)
+    _require_token(found)
+    return ParrotSettings(
+        http=found["http"].parsed,
+        auth_token_file=found["auth_token_file"].parsed,
+        log_format=found["log_format"].parsed,
+    )
+
+
 def find_key_file(flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
     """The key file that a service with these options would read. Raises ConfigError if none is named."""
     environ = os.environ if environ is None else environ
@@ -197,13 +211,18 @@ def _check_networks(found: Mapping[str, Value], *names: str) -> None:
                 )
 
 
-def _check_signaling(found: Mapping[str, Value]) -> None:
-    http, cert, key = found["http"], found["tls_cert"], found["tls_key"]
+def _require_token(found: Mapping[str, Value]) -> None:
+    http = found["http"]
     if found["auth_token_file"].parsed is None and not text.is_loopback(http.parsed[0]):
         raise ConfigError(
             f"{http.origin}: {http.words[0]!r} is not a loopback address, so signaling needs a token",
             hint="--auth-token-file FILE",
         )
+
+
+def _check_signaling(found: Mapping[str, Value]) -> None:
+    _require_token(found)
+    cert, key = found["tls_cert"], found["tls_key"]
     if (cert.parsed is None) != (key.parsed is None):
         given, missing = (cert, "--tls-key") if key.parsed is None else (key, "--tls-cert")
         raise ConfigError(f"{given.origin} is given without {missing}, expected both or neither")

@@ -125,6 +125,18 @@ class TransceiverSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParrotSettings:
+    """What `rtcrelay serve parrot` runs with."""
+
+    http: Address
+    """TCP address of its WebSockets."""
+    auth_token_file: Path | None = None
+    """File with the Bearer token; None only if ``http`` is a loopback address."""
+    log_format: LogFormat = "auto"
+    """How log lines look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignalingSettings:
     """What `rtcrelay serve signaling` runs with."""
 

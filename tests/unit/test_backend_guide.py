@@ -32,7 +32,7 @@ class FakeCall:
         self.messages.append(message)
         return True
 
-    def hang_up(self) -> None: ...
+    def hang_up(self, *, lost: bool = False) -> None: ...
 
 
 def blocks(language: str) -> list[str]:

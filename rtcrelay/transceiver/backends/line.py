@@ -206,7 +206,7 @@ class Line:
                     return False, f"{rubbish} messages made no sense"
 
     async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> tuple[bool, str]:
-        pinged = False
+        clock, pinged_at = asyncio.get_running_loop().time, -1.0
         while True:
             while self._waiting:
                 message = self._waiting.popleft()
@@ -217,14 +217,15 @@ class Line:
                 except TimeoutError:
                     return False, f"the service took nothing for {STALL_SECONDS:g} s"
             self._wake.clear()
-            silent = asyncio.get_running_loop().time() - self._heard_at
+            silent = clock() - self._heard_at
             if silent >= SILENCE_SECONDS:
                 return False, f"the service said nothing for {silent:.0f} s"
-            if silent >= PING_SECONDS and not pinged:
+            is_asked = pinged_at >= self._heard_at
+            if silent >= PING_SECONDS and not is_asked:
                 await socket.ping()
-            pinged = silent >= PING_SECONDS
+                pinged_at, is_asked = clock(), True
             try:
-                async with asyncio.timeout(max(0.1, (SILENCE_SECONDS if pinged else PING_SECONDS) - silent)):
+                async with asyncio.timeout((SILENCE_SECONDS if is_asked else PING_SECONDS) - silent + 0.01):
                     await self._wake.wait()
             except TimeoutError:
                 continue
