@@ -164,7 +164,9 @@ def find_admin_sockets(
     files = load_files(config, environ)
     found: list[Path] = []
     for program, settings in PROGRAMS.items():
-        setting = next(setting for setting in settings if setting.name == "admin")
+        setting = next((setting for setting in settings if setting.name == "admin"), None)
+        if setting is None:
+            continue
         for word in named or (None,):
             value = resolve(program, setting, {"admin": word}, files, environ)
             found += [value.parsed] if value.parsed is not None else []
@@ -177,12 +179,14 @@ def resolve_all(program: str, flags: Flags, config: Path | None, environ: Mappin
     """Every setting of a service, and where each came from. Raises ConfigError if one is wrong by itself."""
     files = load_files(config, environ)
     found = {setting.name: resolve(program, setting, flags, files, environ) for setting in PROGRAMS[program]}
-    found["key_file"] = _credential(found["key_file"], environ)
+    if "key_file" in found:
+        found["key_file"] = _credential(found["key_file"], environ)
     socket = f"{program}.sock"
     if program == "transceiver":
         found["node"] = _or(found["node"], os.uname().nodename)
         socket = f"transceiver-{found['node'].parsed}.sock"
-    found["admin"] = _or(found["admin"], runtime_directory(environ) / socket)
+    if "admin" in found:
+        found["admin"] = _or(found["admin"], runtime_directory(environ) / socket)
     return found
 
 

@@ -63,7 +63,7 @@ class RealtimeParrot:
             if action is None:
                 raise EventError(f"the type {kind!r} is not known")
             action(event)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = str(error) if isinstance(error, EventError) else f"this is no such event: {error!r}"
             about = event.get("event_id") if isinstance(event, dict) else None
             self._tell("error", error={"type": "invalid_request_error", "message": reason, "event_id": about})
