@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from rtcrelay.audio.opus import BYTES_PER_SAMPLE, Decoder, Rate
-from rtcrelay.audio.reorder import ReorderBuffer, VoicePacket
+from rtcrelay.audio.reorder import OpusPacket, ReorderBuffer
 from rtcrelay.rtc.rtp import OPUS_CLOCK_HZ, opus_duration
 
 SILENCE_SECONDS: Final = 0.06
@@ -69,7 +69,7 @@ class Ear:
         """Interarrival jitter (RFC 3550 appendix A.8)."""
         return self._reorder.jitter_seconds
 
-    def handle_packet(self, packet: VoicePacket, now: float) -> None:
+    def handle_packet(self, packet: OpusPacket, now: float) -> None:
         """A packet as it came from the network."""
         self._heard_at = now
         self._reorder.handle_packet(packet, now)
@@ -84,7 +84,7 @@ class Ear:
 
     # -- inside
 
-    def _take(self, packet: VoicePacket, missing: int) -> None:
+    def _take(self, packet: OpusPacket, missing: int) -> None:
         duration = opus_duration(packet.payload)
         if duration == 0:
             return

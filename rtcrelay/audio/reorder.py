@@ -24,18 +24,19 @@ _UNITS: Final = 48_000
 _FRAME: Final = 0.02
 
 
-class VoicePacket(NamedTuple):
-    """What is known of an RTP packet of voice; `rtcrelay.transceiver.audio.OpusPacket` fits."""
+class OpusPacket(NamedTuple):
+    """One packet of the client's voice."""
 
     payload: bytes
     sequence: int
-    """Extended over its roll-overs."""
+    """Of its source, extended over the roll-overs of 16 bits; grows, but packets may come late."""
     timestamp: int
     """In units of 1/48000 s, modulo 2**32."""
     marker: bool
+    """True on the first packet after silence (RFC 7587 section 4.1)."""
 
 
-Take: TypeAlias = Callable[[VoicePacket, int], None]
+Take: TypeAlias = Callable[[OpusPacket, int], None]
 """Called with each packet in order, and the number of packets that are missing before it (-1: a new source)."""
 
 
@@ -50,7 +51,7 @@ class ReorderBuffer:
         """Packets that came after their place had been given up."""
         self._take = take
         self._next: int | None = None
-        self._held: dict[int, tuple[VoicePacket, float]] = {}
+        self._held: dict[int, tuple[OpusPacket, float]] = {}
         self._jitter = 0.0
         self._transit: tuple[int, float] | None = None
         self._reorder_depth = 0
@@ -68,7 +69,7 @@ class ReorderBuffer:
         """Interarrival jitter (RFC 3550 appendix A.8)."""
         return self._jitter
 
-    def handle_packet(self, packet: VoicePacket, now: float) -> None:
+    def handle_packet(self, packet: OpusPacket, now: float) -> None:
         """Takes a packet as it comes; passes on what is in order by now."""
         self._measure(packet.timestamp, now)
         expected = self._next
@@ -105,7 +106,7 @@ class ReorderBuffer:
                 self._jitter += (difference - self._jitter) / 16
         self._transit = timestamp, now
 
-    def _handle_late(self, packet: VoicePacket, distance: int, now: float) -> None:
+    def _handle_late(self, packet: OpusPacket, distance: int, now: float) -> None:
         self.late += 1
         self._late_in_a_row += 1
         if self._late_in_a_row >= _RESTART_LATE:
@@ -114,7 +115,7 @@ class ReorderBuffer:
             self._reorder_depth = max(self._reorder_depth, distance)
             self._depth_until = now + _CALM_SECONDS
 
-    def _restart(self, packet: VoicePacket) -> None:
+    def _restart(self, packet: OpusPacket) -> None:
         self._late_in_a_row = 0
         for sequence in sorted(self._held):
             self._take(self._held.pop(sequence)[0], 0)
@@ -131,6 +132,6 @@ class ReorderBuffer:
         while self._next in self._held:
             self._pass(self._held.pop(self._next)[0], 0)
 
-    def _pass(self, packet: VoicePacket, missing: int) -> None:
+    def _pass(self, packet: OpusPacket, missing: int) -> None:
         self._next = packet.sequence + 1
         self._take(packet, missing)

@@ -1,4 +1,4 @@
-"""``rtcrelay serve``: run a relay, a transceiver, or signaling in front of many."""
+"""``rtcrelay serve``: run a relay, a transceiver, signaling in front of many, or a parrot behind one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from rtcrelay import config
 from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import Common, Flags, leaf
-from rtcrelay.config.options import RELAY, SIGNALING, TRANSCEIVER
+from rtcrelay.config.options import PARROT, RELAY, SIGNALING, TRANSCEIVER
 from rtcrelay.daemon import follow_parent, set_up_logging
 from rtcrelay.errors import ExitStatus
 
@@ -97,6 +97,28 @@ def signaling(
     number of them may stand behind a load balancer. SIGHUP reads sites, keys, token and certificates again.
     """
     return _serve("signaling", common, flags, check=check, print_config=print_config)
+
+
+@leaf(
+    app,
+    "parrot",
+    settings=PARROT,
+    examples="""
+    rtcrelay serve parrot
+    rtcrelay serve transceiver --key-file keys.toml --backend ws://127.0.0.1:8091/v1/realtime
+    rtcrelay serve transceiver --key-file keys.toml --backend ws+pcm://127.0.0.1:8091/pcm""",
+)
+def parrot(
+    common: Common,
+    flags: Flags,
+    check: Annotated[bool, _CHECK] = False,
+    print_config: Annotated[bool, _PRINT] = False,
+) -> ExitStatus:
+    """Run a voice agent without a model: it waits for the end of what is said, and says it back.
+
+    A stand-in for a service behind a transceiver, with OpenAI's Realtime events at /v1/realtime and plain PCM at /pcm.
+    """
+    return _serve("parrot", common, flags, check=check, print_config=print_config)
 
 
 def _serve(program: str, common: Common, flags: Flags, *, check: bool, print_config: bool, **how: bool) -> ExitStatus:

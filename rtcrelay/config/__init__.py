@@ -5,11 +5,12 @@ from rtcrelay.config.rules import (
     find_admin_sockets,
     find_key_file,
     find_sites,
+    parrot_settings,
     relay_settings,
     signaling_settings,
     transceiver_settings,
 )
-from rtcrelay.config.settings import LogFormat, RelaySettings, SignalingSettings, TransceiverSettings
+from rtcrelay.config.settings import LogFormat, ParrotSettings, RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.show import effective, show
 from rtcrelay.config.text import Address
 
@@ -17,6 +18,7 @@ __all__ = [
     "READERS",
     "Address",
     "LogFormat",
+    "ParrotSettings",
     "RelaySettings",
     "SignalingSettings",
     "TransceiverSettings",
@@ -24,6 +26,7 @@ __all__ = [
     "find_admin_sockets",
     "find_key_file",
     "find_sites",
+    "parrot_settings",
     "relay_settings",
     "show",
     "signaling_settings",

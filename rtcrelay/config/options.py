@@ -270,7 +270,20 @@ TRANSCEIVER = (
         many=True,
     ),
     NODES,
-    Setting("backend", "URI", "What answers the caller.", str, "echo"),
+    Setting(
+        "backend",
+        "URI",
+        "What answers the caller: echo, pcm-echo, tone, null, parrot, file:PATH, python:MODULE:NAME, a service with"
+        " OpenAI's Realtime events (ws:// or wss://), or one that takes plain PCM (ws+pcm:// or wss+pcm://).",
+        str,
+        "echo",
+    ),
+    Setting(
+        "backend_token_file",
+        "FILE",
+        "File with the Bearer token for a backend behind a WebSocket.",
+        text.parse_path,
+    ),
     Setting("max_sessions", "N", "Sessions at once, 1 to 100000.", text.whole_number(1, 100_000), "500"),
     Setting(
         "max_session_duration",
@@ -373,7 +386,19 @@ SIGNALING = (
 )
 """What `rtcrelay serve signaling` can be told."""
 
-PROGRAMS: Mapping[str, tuple[Setting, ...]] = {"relay": RELAY, "transceiver": TRANSCEIVER, "signaling": SIGNALING}
+PARROT = (
+    Setting("http", "ADDR", "TCP address of its WebSockets.", text.address(8091), "127.0.0.1:8091"),
+    _ALIKE["auth_token_file"],
+    LOG_FORMAT,
+)
+"""What `rtcrelay serve parrot` can be told."""
+
+PROGRAMS: Mapping[str, tuple[Setting, ...]] = {
+    "relay": RELAY,
+    "transceiver": TRANSCEIVER,
+    "signaling": SIGNALING,
+    "parrot": PARROT,
+}
 """The settings by TOML table."""
 SHARED: Mapping[str, Setting] = {s.name: s for settings in PROGRAMS.values() for s in settings if s.shared}
 """The settings above the tables."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from rtcrelay.config import text
 from rtcrelay.config.options import KEY_FILE, PROGRAMS
-from rtcrelay.config.settings import RelaySettings, SignalingSettings, TransceiverSettings
+from rtcrelay.config.settings import ParrotSettings, RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.sources import Value, load_files, resolve
 from rtcrelay.config.text import Address
 from rtcrelay.daemon import runtime_directories, runtime_directory
@@ -83,6 +83,7 @@ def transceiver_settings(
         signaling_peers=found["signaling_peers"].parsed,
         nodes=_nodes(found["nodes"]),
         backend=found["backend"].parsed,
+        backend_token_file=found["backend_token_file"].parsed,
         max_sessions=found["max_sessions"].parsed,
         max_session_seconds=found["max_session_duration"].parsed,
         drain_timeout_seconds=found["drain_timeout"].parsed,
@@ -125,10 +126,25 @@ def signaling_settings(
     )
 
 
-READERS: Mapping[str, Callable[..., RelaySettings | TransceiverSettings | SignalingSettings]] = {
+def parrot_settings(
+    flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> ParrotSettings:
+    """The parrot's settings from options, environment and files. Raises ConfigError with one sentence."""
+    environ = os.environ if environ is None else environ
+    found = resolve_all("parrot", flags, config, environ)
+    _require_token(found)
+    return ParrotSettings(
+        http=found["http"].parsed,
+        auth_token_file=found["auth_token_file"].parsed,
+        log_format=found["log_format"].parsed,
+    )
+
+
+READERS: Mapping[str, Callable[..., RelaySettings | TransceiverSettings | SignalingSettings | ParrotSettings]] = {
     "relay": relay_settings,
     "transceiver": transceiver_settings,
     "signaling": signaling_settings,
+    "parrot": parrot_settings,
 }
 """What reads the settings of each service."""
 
@@ -158,7 +174,9 @@ def find_admin_sockets(
     files = load_files(config, environ)
     found: list[Path] = []
     for program, settings in PROGRAMS.items():
-        setting = next(setting for setting in settings if setting.name == "admin")
+        setting = next((setting for setting in settings if setting.name == "admin"), None)
+        if setting is None:
+            continue
         for word in named or (None,):
             value = resolve(program, setting, {"admin": word}, files, environ)
             found += [value.parsed] if value.parsed is not None else []
@@ -171,12 +189,14 @@ def resolve_all(program: str, flags: Flags, config: Path | None, environ: Mappin
     """Every setting of a service, and where each came from. Raises ConfigError if one is wrong by itself."""
     files = load_files(config, environ)
     found = {setting.name: resolve(program, setting, flags, files, environ) for setting in PROGRAMS[program]}
-    found["key_file"] = _credential(found["key_file"], environ)
+    if "key_file" in found:
+        found["key_file"] = _credential(found["key_file"], environ)
     socket = f"{program}.sock"
     if program == "transceiver":
         found["node"] = _or(found["node"], os.uname().nodename)
         socket = f"transceiver-{found['node'].parsed}.sock"
-    found["admin"] = _or(found["admin"], runtime_directory(environ) / socket)
+    if "admin" in found:
+        found["admin"] = _or(found["admin"], runtime_directory(environ) / socket)
     return found
 
 
@@ -205,13 +225,18 @@ def _check_networks(found: Mapping[str, Value], *names: str) -> None:
                 )
 
 
-def _check_signaling(found: Mapping[str, Value]) -> None:
-    http, cert, key = found["http"], found["tls_cert"], found["tls_key"]
+def _require_token(found: Mapping[str, Value]) -> None:
+    http = found["http"]
     if found["auth_token_file"].parsed is None and not text.is_loopback(http.parsed[0]):
         raise ConfigError(
             f"{http.origin}: {http.words[0]!r} is not a loopback address, so signaling needs a token",
             hint="--auth-token-file FILE",
         )
+
+
+def _check_signaling(found: Mapping[str, Value]) -> None:
+    _require_token(found)
+    cert, key = found["tls_cert"], found["tls_key"]
     if (cert.parsed is None) != (key.parsed is None):
         given, missing = (cert, "--tls-key") if key.parsed is None else (key, "--tls-cert")
         raise ConfigError(f"{given.origin} is given without {missing}, expected both or neither")

@@ -97,6 +97,8 @@ class TransceiverSettings:
     """Node ids and their media addresses, for owners whose HTTP address does not fit into a session's URL."""
     backend: str = "echo"
     """What answers the caller."""
+    backend_token_file: Path | None = None
+    """File with the Bearer token for a backend behind a WebSocket."""
     max_sessions: int = 500
     """Sessions at once."""
     max_session_seconds: float = 7200.0
@@ -122,6 +124,18 @@ class TransceiverSettings:
         sockets = [self.http, self.media, *self.ingresses, *(self.nodes or {}).values()]
         sockets += [address for address in (self.direct, self.signaling_address) if address]
         return (*(ip for ip, _ in sockets), *self.relays, *self.signaling_peers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParrotSettings:
+    """What `rtcrelay serve parrot` runs with."""
+
+    http: Address
+    """TCP address of its WebSockets."""
+    auth_token_file: Path | None = None
+    """File with the Bearer token; None only if ``http`` is a loopback address."""
+    log_format: LogFormat = "auto"
+    """How log lines look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import secrets
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
+from rtcrelay.audio.reorder import OpusPacket as OpusPacket
 from rtcrelay.rtc.offer_answer import AudioOffer
 from rtcrelay.rtc.rtp import OPUS_CLOCK_HZ, opus_duration
 
@@ -21,18 +22,6 @@ ORIGIN_SECONDS: Final = 30.0
 _MAX_DTX_BYTES: Final = 2
 """An Opus packet as short as this says that there is silence (RFC 6716 section 2.1.9)."""
 _HEADER: Final = Struct("!BBHII")
-
-
-class OpusPacket(NamedTuple):
-    """One packet of the client's voice."""
-
-    payload: bytes
-    sequence: int
-    """Of its source, extended over the roll-overs of 16 bits; grows, but packets may come late."""
-    timestamp: int
-    """In units of 1/48000 s, modulo 2**32."""
-    marker: bool
-    """True on the first packet after silence (RFC 7587 section 4.1)."""
 
 
 class AudioOut:

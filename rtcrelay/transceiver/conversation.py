@@ -24,6 +24,17 @@ class Carrier(Protocol):
     def id(self) -> str:
         """For logs."""
 
+    @property
+    def request(self) -> str | None:
+        """See `Call.request`."""
+
+    @property
+    def loss_out(self) -> float:
+        """See `Call.loss_out`."""
+
+    def now(self) -> float:
+        """See `Call.now`."""
+
     def send_opus(self, payload: bytes, timestamp: int | None, marker: bool) -> bool:
         """See `Call.send_opus`."""
 
@@ -37,7 +48,15 @@ class Carrier(Protocol):
 class _Nobody:
     """Who carries a conversation that is over: so an ended session is freed at once, whatever its backend keeps."""
 
-    id = "-"
+    request: str | None = None
+    loss_out = 0.0
+
+    def __init__(self, carrier: Carrier) -> None:
+        self.id, self._ended_at = carrier.id, carrier.now()
+
+    def now(self) -> float:
+        """When it ended: for those who still ask, time stands still."""
+        return self._ended_at
 
     def send_opus(self, payload: bytes, timestamp: int | None, marker: bool) -> bool:
         """Nothing can be sent any more."""
@@ -76,6 +95,25 @@ class Conversation:
 
     # -- Call: what the backend can do
 
+    @property
+    def id(self) -> str:
+        """See `Call.id`."""
+        return self._carrier.id
+
+    @property
+    def request(self) -> str | None:
+        """See `Call.request`."""
+        return self._carrier.request
+
+    @property
+    def loss_out(self) -> float:
+        """See `Call.loss_out`."""
+        return self._carrier.loss_out
+
+    def now(self) -> float:
+        """See `Call.now`."""
+        return self._carrier.now()
+
     def send_opus(self, payload: bytes, *, timestamp: int | None = None, marker: bool = False) -> bool:
         """See `Call.send_opus`."""
         return self._carrier.send_opus(payload, timestamp, marker)
@@ -89,9 +127,9 @@ class Conversation:
         """See `Call.send_message`."""
         return self._carrier.send_message(channel, message)
 
-    def hang_up(self) -> None:
+    def hang_up(self, *, lost: bool = False) -> None:
         """See `Call.hang_up`."""
-        self._end(End.BACKEND_ENDED)
+        self._end(End.BACKEND_LOST if lost else End.BACKEND_ENDED)
 
     # -- what the backend is told
 
@@ -107,6 +145,13 @@ class Conversation:
         except Exception:
             self._on_failure()
 
+    def handle_channel(self, channel: int, label: str) -> None:
+        """The client has opened a data channel."""
+        try:
+            self._backend.on_channel(channel, label)
+        except Exception:
+            self._on_failure()
+
     def handle_message(self, channel: int, label: str, message: Message) -> None:
         """A message from the client."""
         try:
@@ -119,7 +164,7 @@ class Conversation:
         if self._ticket is not None:
             self._clock.remove(self._ticket)
         backend, carrier = self._backend, self._carrier
-        self._backend, self._carrier, self._on_frame, self._ticket = BaseBackend(), _Nobody(), None, None
+        self._backend, self._carrier, self._on_frame, self._ticket = BaseBackend(), _Nobody(self._carrier), None, None
         self._may_send = False
         try:
             backend.on_close()

@@ -139,6 +139,8 @@ class End(IntEnum):
     """An operator closed it over the admin interface."""
     UNCHECKED = 13
     """10 s after the offer without a valid check."""
+    BACKEND_LOST = 14
+    """What stands behind the backend went away, stalled or could not be understood."""
 
 
 DTLS_FAILURES: Final = tuple(end.value for end in DtlsEnd if end not in (DtlsEnd.LOCAL, DtlsEnd.CLOSE_NOTIFY))

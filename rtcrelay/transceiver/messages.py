@@ -19,6 +19,8 @@ class Listener:
 
     describe: Callable[[float], dict[str, object]]
     """Makes the statistics for now."""
+    on_channel: Callable[[int, str], None]
+    """Takes the backend's channels: one that has opened, and its label."""
     on_message: Callable[[int, str, Message], None]
     """Takes the backend's messages, with the channel and its label."""
     on_sooner: Callable[[], None]
@@ -100,9 +102,12 @@ class Messages:
         return self._channels is not None and self._channels.send(channel, message)
 
     def _handle_open(self, channel: int, label: str) -> None:
-        if self._feed is not None and self._listener is not None:
-            self._feed.handle_open(channel, label, self._clock())
-            self._listener.on_sooner()
+        if self._feed is None or self._listener is None:
+            return
+        self._feed.handle_open(channel, label, self._clock())
+        self._listener.on_sooner()
+        if not self._feed.has(channel):
+            self._listener.on_channel(channel, label)
 
     def _handle_message(self, channel: int, label: str, message: Message) -> None:
         if self._feed is None or self._listener is None:

@@ -51,7 +51,7 @@ def check(settings: TransceiverSettings) -> str:
     """Does everything that `run` does before it binds; returns one line about what would run. Raises ConfigError."""
     keys, _ = load_secrets(settings)
     _load_tls(settings)
-    find_backend(settings.backend)
+    find_backend(settings.backend, settings.backend_token_file)
     require_addresses(settings)
     shown = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in keys.keys)
     scheme = "https" if settings.tls_cert else "http"

@@ -39,13 +39,17 @@ _ENDS: Final = {
 class Session:
     """One call. It is in the host's tables until it calls `Host.forget`, exactly once."""
 
-    def __init__(self, host: Host, ice: IceCredentials, offer: Offer, now: float) -> None:
+    def __init__(
+        self, host: Host, ice: IceCredentials, offer: Offer, now: float, *, request: str | None = None
+    ) -> None:
         self.id = secrets.token_hex(8)
         """For logs and the admin interface; no secret."""
         self.end: End | None = None
         """Why it ended; None while it lives."""
         self.offer = offer
         """What was asked for."""
+        self.request = request
+        """See `Call.request`."""
         self.marks = Milestones(now)
         self.link = Link(host, host.counters, ice, offer.ice, now)
         self.dtls = Dtls(host.identity, offer.dtls_role, offer.fingerprints)
@@ -186,6 +190,15 @@ class Session:
 
     # -- what the conversation is carried by
 
+    @property
+    def loss_out(self) -> float:
+        """See `Call.loss_out`."""
+        return self.media.reports.remote.fraction_lost
+
+    def now(self) -> float:
+        """See `Call.now`."""
+        return self._host.now()
+
     def send_opus(self, payload: bytes, timestamp: int | None = None, marker: bool = False) -> bool:
         """See `Call.send_opus`."""
         now = self._host.now()
@@ -232,6 +245,7 @@ class Session:
     def _listener(self) -> Listener:
         return Listener(
             describe=lambda now: describe_media(self, now),
+            on_channel=self.conversation.handle_channel,
             on_message=self.conversation.handle_message,
             on_sooner=lambda: self._host.rearm(self),
             on_transmit=self._flush,

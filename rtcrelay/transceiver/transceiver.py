@@ -78,7 +78,7 @@ class Transceiver:
         self.settings = settings
         self.counters = Counters()
         self.identity = DtlsIdentity()
-        self.make_backend = find_backend(settings.backend)
+        self.make_backend = find_backend(settings.backend, settings.backend_token_file)
         self.max_session_seconds = settings.max_session_seconds
         self.timers = Timers()
         self.frame_clock = FrameClock(self.counters, clock, lambda: self._rearm(self.frame_clock))
@@ -124,10 +124,13 @@ class Transceiver:
 
     # -- signaling
 
-    def create_session(self, offer_text: str, ingresses: Sequence[Address] = ()) -> Accepted:
+    def create_session(
+        self, offer_text: str, ingresses: Sequence[Address] = (), request: str | None = None
+    ) -> Accepted:
         """A new session for an offer. Raises SdpError if it cannot be accepted, OverloadedError if there is no room.
 
         ``ingresses``: those that the client is told, best first, as far as they are ours; empty: all of ours.
+        ``request``: see `Call.request`.
         """
         if self.is_draining:
             raise OverloadedError("this transceiver drains and takes no more calls")
@@ -135,7 +138,7 @@ class Transceiver:
             raise OverloadedError("this transceiver has as many calls as it takes")
         offer = read_offer(offer_text)
         ice = self._credentials()
-        session = Session(self, ice, offer, self.now())
+        session = Session(self, ice, offer, self.now(), request=request)
         if session.conversation.is_refused:
             session.conversation.close()
             raise OverloadedError("what answers calls here takes none now")

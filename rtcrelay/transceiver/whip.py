@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 from aiohttp import web
 
@@ -19,6 +20,7 @@ from rtcrelay.http.times import SignalingTimes
 from rtcrelay.rtc.sdp import MAX_BYTES, SdpError
 from rtcrelay.transceiver.counters import Count, End
 from rtcrelay.transceiver.page import add_page
+from rtcrelay.transceiver.realtime_calls import CALLS, CallRequest, read_call_request
 from rtcrelay.transceiver.transceiver import OverloadedError, Transceiver
 from rtcrelay.transceiver.whip_patch import FRAGMENT_TYPE, answer_patch
 
@@ -41,7 +43,18 @@ def make_app(
     app.router.add_delete("/whip/{resource}", signaling.delete)
     app.router.add_options("/whip", signaling.options)
     app.router.add_options("/whip/{resource}", signaling.options)
+    for calls in (CALLS, "/v1/realtime"):  # the second one is where earlier clients post their offers
+        app.router.add_post(calls, signaling.call)
+        app.router.add_options(calls, signaling.options)
+    app.router.add_delete(CALLS + "/{resource}", signaling.delete)
+    app.router.add_patch(CALLS + "/{resource}", signaling.patch)
+    app.router.add_post(CALLS + "/{resource}/hangup", signaling.delete)
+    app.router.add_options(CALLS + "/{resource}", signaling.options)
+    app.router.add_options(CALLS + "/{resource}/hangup", signaling.options)
     return app
+
+
+_Reader: TypeAlias = Callable[[web.Request], Awaitable[CallRequest]]
 
 
 class _Signaling:
@@ -50,11 +63,19 @@ class _Signaling:
 
     async def post(self, request: web.Request) -> web.Response:
         """An offer: 201 with the answer."""
+        return await self._accept(request, "/whip", _read_offer)
+
+    async def call(self, request: web.Request) -> web.Response:
+        """The same in the shape of OpenAI's interface, see `realtime_calls`."""
+        return await self._accept(request, CALLS, read_call_request)
+
+    async def _accept(self, request: web.Request, place: str, read: _Reader) -> web.Response:
         self._access.authorize(request)
         counts = self._transceiver.counters.counts
         try:
-            offer = await _read_text(request, _OFFER_TYPE, {"Accept-Post": _OFFER_TYPE})
-            accepted = self._transceiver.create_session(offer, read_ingresses(request.headers.get(INGRESS_HEADER, "")))
+            offer, session = await read(request)
+            ingresses = read_ingresses(request.headers.get(INGRESS_HEADER, ""))
+            accepted = self._transceiver.create_session(offer, ingresses, session)
         except (SdpError, OverloadedError, Problem) as error:
             counts[Count.OFFERS_REFUSED] += 1
             if isinstance(error, OverloadedError):
@@ -63,7 +84,7 @@ class _Signaling:
             if isinstance(error, SdpError):
                 raise Problem(422, str(error)) from error
             raise
-        headers = {"Location": f"/whip/{accepted.resource}", "ETag": accepted.etag, **_ACCEPT_PATCH, **self._node()}
+        headers = {"Location": f"{place}/{accepted.resource}", "ETag": accepted.etag, **_ACCEPT_PATCH, **self._node()}
         return web.Response(status=201, text=accepted.answer, content_type=_OFFER_TYPE, headers=headers)
 
     async def patch(self, request: web.Request) -> web.Response:
@@ -103,6 +124,10 @@ class _Signaling:
 
     def _node(self) -> dict[str, str]:
         return {"X-Rtcrelay-Node": self._transceiver.settings.node}
+
+
+async def _read_offer(request: web.Request) -> CallRequest:
+    return CallRequest(await _read_text(request, _OFFER_TYPE, {"Accept-Post": _OFFER_TYPE}), None)
 
 
 async def _read_text(request: web.Request, content_type: str, headers: dict[str, str]) -> str:

@@ -32,7 +32,7 @@ BASE = {
     "metrics",
     "__init__",
 }
-MIDDLE = {"relay", "transceiver", "client", "signaling", "debug"}
+MIDDLE = {"relay", "transceiver", "client", "signaling", "parrot", "debug"}
 
 ALLOWED = {
     **dict.fromkeys(BASE, BASE),

@@ -18,6 +18,21 @@ Message: TypeAlias = str | bytes
 class Call(Protocol):
     """What a backend can do with its session. Nothing here raises or waits."""
 
+    @property
+    def id(self) -> str:
+        """The session's name in logs and in the admin interface."""
+
+    @property
+    def request(self) -> str | None:
+        """What the client asked for beside its offer: JSON, the ``session`` of `POST /v1/realtime/calls`."""
+
+    @property
+    def loss_out(self) -> float:
+        """The part of what we send that the client misses, 0 to 1, as it reported last."""
+
+    def now(self) -> float:
+        """Seconds, on the clock of the process."""
+
     def send_opus(self, payload: bytes, *, timestamp: int | None = None, marker: bool = False) -> bool:
         """Sends one Opus packet now. False if it could not be sent: no keys yet, nobody listens, no room.
 
@@ -34,8 +49,11 @@ class Call(Protocol):
     def send_message(self, channel: int, message: Message) -> bool:
         """Sends a message on an open data channel. False if it is not open or too much waits on it."""
 
-    def hang_up(self) -> None:
-        """Ends the session; the client is told. While the backend is made: the offer is refused (503)."""
+    def hang_up(self, *, lost: bool = False) -> None:
+        """Ends the session; the client is told. While the backend is made: the offer is refused (503).
+
+        ``lost``: because what stands behind the backend failed.
+        """
 
 
 class Backend(Protocol):
@@ -46,6 +64,9 @@ class Backend(Protocol):
 
     def on_opus(self, packet: OpusPacket) -> None:
         """A packet of the client's voice, in the order of arrival: it may be late, and some never come."""
+
+    def on_channel(self, channel: int, label: str) -> None:
+        """The client has opened a data channel: messages can be sent on it now."""
 
     def on_message(self, channel: int, label: str, message: Message) -> None:
         """A message from the client on a data channel, with the channel's id and label."""
@@ -61,6 +82,9 @@ class BaseBackend:
 
     def on_opus(self, packet: OpusPacket) -> None:
         """See `Backend.on_opus`."""
+
+    def on_channel(self, channel: int, label: str) -> None:
+        """See `Backend.on_channel`."""
 
     def on_message(self, channel: int, label: str, message: Message) -> None:
         """See `Backend.on_message`."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rtcrelay.audio.ear import Ear
 from rtcrelay.audio.opus import Rate, frame_bytes
-from rtcrelay.audio.reorder import VoicePacket
+from rtcrelay.audio.reorder import OpusPacket
 
 from .voice import FRAME, frames_of, levels, packets, speech
 
@@ -30,7 +30,7 @@ class Hearing:
     def _on_pcm(self, pcm: bytes) -> None:
         self.pcm += pcm
 
-    def run(self, arrivals: Iterable[tuple[float, VoicePacket]], until: float = 0.0) -> Hearing:
+    def run(self, arrivals: Iterable[tuple[float, OpusPacket]], until: float = 0.0) -> Hearing:
         """Packets at their times, and a frame of the clock every 20 ms."""
         tick = 0.0
         for at, packet in arrivals:
@@ -44,7 +44,7 @@ class Hearing:
         return self
 
 
-def steady(numbered: Iterable[VoicePacket], period: float = FRAME) -> list[tuple[float, VoicePacket]]:
+def steady(numbered: Iterable[OpusPacket], period: float = FRAME) -> list[tuple[float, OpusPacket]]:
     """Each packet when it was sent, 5 ms later."""
     return [(0.005 + period * n, packet) for n, packet in enumerate(numbered)]
 
@@ -103,7 +103,7 @@ def test_a_client_that_sends_nothing_in_silence_is_heard_as_silent_for_as_long_a
     """DTX: ten frames of speech, two seconds of nothing, speech again."""
     first, second = (
         packets()[20:30],
-        [VoicePacket(p.payload, p.sequence - 100, p.timestamp, True) for p in packets()[130:140]],
+        [OpusPacket(p.payload, p.sequence - 100, p.timestamp, True) for p in packets()[130:140]],
     )
     arrivals = steady(first) + [(at + 2.2, packet) for at, packet in steady(second)]
     hearing = Hearing().run(arrivals)
@@ -158,7 +158,7 @@ def test_an_hour_with_another_clock_has_no_glitch_and_nothing_grows(ppm: int) ->
             hearing.ear.handle_time(ticks * FRAME)
             ticks += 1
         payload = source[n % len(source)].payload if n % 20 == 0 else b"\x08\xff\xfe"
-        hearing.ear.handle_packet(VoicePacket(payload, n, 960 * n & 0xFFFF_FFFF, False), at)
+        hearing.ear.handle_packet(OpusPacket(payload, n, 960 * n & 0xFFFF_FFFF, False), at)
     ear = hearing.ear
     assert (ear.concealed_frames, ear.silent_frames, ear.lost_packets, ear.late_packets) == (0, 0, 0, 0)
     assert heard == count * frame_bytes(8000)
@@ -167,7 +167,7 @@ def test_an_hour_with_another_clock_has_no_glitch_and_nothing_grows(ppm: int) ->
 
 def test_packets_of_60_ms_are_heard_without_made_up_frames() -> None:
     payload = bytes([0x18]) + packets()[40].payload[1:]  # SILK narrow band, 60 ms
-    numbered = [VoicePacket(payload, n, 2880 * n, False) for n in range(50)]
+    numbered = [OpusPacket(payload, n, 2880 * n, False) for n in range(50)]
     hearing = Hearing().run([(0.06 * n, packet) for n, packet in enumerate(numbered)])
     assert len(hearing.pcm) == 50 * 3 * SIZE
     assert hearing.ear.silent_frames == hearing.ear.concealed_frames == 0
@@ -187,7 +187,7 @@ def test_rubbish_never_raises_and_makes_at_most_a_second_of_sound_for_each_packe
     for payload, sequence, timestamp, step in found:
         now += step
         hearing.ear.handle_time(now)
-        hearing.ear.handle_packet(VoicePacket(payload, sequence, timestamp, False), now)
+        hearing.ear.handle_packet(OpusPacket(payload, sequence, timestamp, False), now)
     assert len(hearing.pcm) <= len(found) * (8000 * 2) * 1.2
 
 

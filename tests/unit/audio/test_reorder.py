@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcrelay.audio.reorder import MAX_FRAMES, ReorderBuffer, VoicePacket
+from rtcrelay.audio.reorder import MAX_FRAMES, OpusPacket, ReorderBuffer
 
 
-def packet(number: int) -> VoicePacket:
-    return VoicePacket(b"\xf8x", number, 960 * number, False)
+def packet(number: int) -> OpusPacket:
+    return OpusPacket(b"\xf8x", number, 960 * number, False)
 
 
 class Listener:

@@ -120,7 +120,7 @@ def test_half_a_sample_is_an_error(room: Room) -> None:
 def test_reported_loss_makes_the_encoder_send_copies() -> None:
     """In-band FEC: the same voice costs more, or says so in the packets, when the client reports loss."""
     from rtcrelay.audio.ear import Ear
-    from rtcrelay.audio.reorder import VoicePacket
+    from rtcrelay.audio.reorder import OpusPacket
 
     errors = []
     for loss in (0.0, 0.25):
@@ -135,7 +135,7 @@ def test_reported_loss_makes_the_encoder_send_copies() -> None:
             ear = Ear(RATE, pcm.extend)
             for n, payload in enumerate(sent):
                 if n not in missing:
-                    ear.handle_packet(VoicePacket(payload, n, 960 * n, False), 0.02 * n)
+                    ear.handle_packet(OpusPacket(payload, n, 960 * n, False), 0.02 * n)
         a, b = memoryview(bytes(whole)).cast("h"), memoryview(bytes(holed)).cast("h")
         errors.append(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)))
     assert errors[1] < 0.7 * errors[0]

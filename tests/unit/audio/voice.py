@@ -6,7 +6,7 @@ from functools import cache
 
 from rtcrelay.audio.detector import loudness
 from rtcrelay.audio.opus import Decoder, Encoder, Rate, frame_bytes
-from rtcrelay.audio.reorder import VoicePacket
+from rtcrelay.audio.reorder import OpusPacket
 from rtcrelay.client.speech import SPEECH_FILE
 from rtcrelay.rtc.ogg import read_opus_packets
 
@@ -21,12 +21,12 @@ def speech(rate: Rate) -> tuple[bytes, ...]:
 
 
 @cache
-def packets(expected_loss: float = 0.0) -> tuple[VoicePacket, ...]:
+def packets(expected_loss: float = 0.0) -> tuple[OpusPacket, ...]:
     """The same encoded, as the packets of one source."""
     encoder = Encoder(24_000, 32_000)
     encoder.expect_loss(expected_loss)
     payloads = [encoder.encode(frame) for frame in speech(24_000)]
-    return tuple(VoicePacket(payload, 1000 + n, 960 * n + 2**32 - 48_000 & 0xFFFF_FFFF, n == 0)
+    return tuple(OpusPacket(payload, 1000 + n, 960 * n + 2**32 - 48_000 & 0xFFFF_FFFF, n == 0)
                  for n, payload in enumerate(payloads))  # fmt: skip
 
 

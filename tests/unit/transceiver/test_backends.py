@@ -25,6 +25,11 @@ class FakeCall:
         self.messages: list[tuple[int, Message]] = []
         self.on_frame: Callable[[int], None] = lambda number: None
         self.is_over = False
+        self.id, self.loss_out = "call", 0.0
+        self.request: str | None = None
+
+    def now(self) -> float:
+        return 0.0
 
     def send_opus(self, payload: bytes, *, timestamp: int | None = None, marker: bool = False) -> bool:
         self.sent.append((payload, timestamp, marker))
@@ -37,7 +42,7 @@ class FakeCall:
         self.messages.append((channel, message))
         return True
 
-    def hang_up(self) -> None:
+    def hang_up(self, *, lost: bool = False) -> None:
         self.is_over = True
 
 
@@ -137,11 +142,16 @@ def test_a_file_is_played_from_its_first_packet() -> None:
     assert [payload for payload, _, _ in call.sent] == packets[:10]
 
 
-@pytest.mark.parametrize("name", ["", "parrot", "echo:", "echo:x", "tone:440", "null:", "ECHO", " echo"])
+@pytest.mark.parametrize(
+    "name", ["", "parrots", "echo:", "echo:x", "tone:440", "null:", "ECHO", " echo", "ws:", "http://x/"]
+)
 def test_a_name_that_is_none_tells_those_there_are(name: str) -> None:
     with pytest.raises(ConfigError, match="there is no backend") as caught:
         find_backend(name)
-    assert caught.value.hint == "the backends are: echo, file:PATH, null, python:MODULE:NAME, tone"
+    assert caught.value.hint == (
+        "the backends are: echo, file:PATH, null, parrot, pcm-echo, python:MODULE:NAME, tone,"
+        " ws://… or wss://… (realtime), ws+pcm://… or wss+pcm://… (plain)"
+    )
     assert caught.value.status is ExitStatus.CONFIG
 
 
@@ -218,3 +228,27 @@ def test_a_backend_of_the_operators_own_is_found_by_module_and_name() -> None:
 def test_a_backend_of_ones_own_that_is_not_there_is_a_configuration_error(path: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         find_backend(f"python:{path}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("ws://", "names no host"),
+        ("wss:///path", "names no host"),
+        ("ws://host:0/", "names no host"),
+        ("ws://host:99999/", "cannot be read"),
+        ("ws://user:secret@host/", "a secret has no place"),
+        ("ws+pcm://host/?rate=11025", "rate '11025' is not possible"),
+    ],
+)
+def test_a_service_that_cannot_be_is_a_configuration_error(uri: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        find_backend(uri)
+    assert "secret@" not in str(caught.value)
+
+
+def test_a_services_token_is_read_from_its_file_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read token file"):
+        find_backend("ws://host/", tmp_path / "token")
+    (tmp_path / "token").write_text("0123456789abcdef0123\n")
+    assert callable(find_backend("ws://host/", tmp_path / "token"))

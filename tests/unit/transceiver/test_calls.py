@@ -352,6 +352,8 @@ def test_a_backend_that_raises_ends_its_own_session_only(network: Network, call:
         def on_opus(self, packet: object) -> None:
             raise RuntimeError("a defect")
 
+        def on_channel(self, channel: int, label: str) -> None: ...
+
         def on_message(self, channel: int, label: str, message: object) -> None: ...
 
         def on_close(self) -> None:

@@ -76,9 +76,9 @@ def test_without_an_active_key_nothing_can_be_minted(tmp_path: Path) -> None:
 
 def test_an_unknown_backend_names_those_there_are(tmp_path: Path) -> None:
     keys = load_key_file(keys_in_state(tmp_path, "active"))
-    with pytest.raises(ConfigError, match="no backend 'parrot'") as caught:
-        Transceiver(settings(tmp_path, backend="parrot"), keys, lambda: 0.0)
-    assert caught.value.hint == "the backends are: echo, file:PATH, null, python:MODULE:NAME, tone"
+    with pytest.raises(ConfigError, match="no backend 'parrots'") as caught:
+        Transceiver(settings(tmp_path, backend="parrots"), keys, lambda: 0.0)
+    assert "echo, file:PATH, null, parrot, pcm-echo, python:MODULE:NAME" in (caught.value.hint or "")
 
 
 def test_without_an_address_for_clients_nobody_could_call(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_check_says_what_would_run(tmp_path: Path) -> None:
     [
         ({"auth_token_file": Path("/nowhere")}, "cannot read token file"),
         ({"tls_cert": Path("/nowhere"), "tls_key": Path("/nowhere")}, "cannot read TLS file"),
-        ({"backend": "parrot"}, "no backend 'parrot'"),
+        ({"backend": "parrots"}, "no backend 'parrots'"),
         ({"ingresses": ()}, "no address that clients can send to"),
         ({"http": ("::1", 8080)}, "does not fit into a session's URL"),
     ],
