@@ -112,7 +112,7 @@ def test_a_file_given_as_a_service_is_told_how_to_name_it(cli: Cli) -> None:
     done = cli("config", "check", "relay.toml")
     assert done.status == 2
     assert done.err == (
-        "rtcrelay: error: expected relay, transceiver, signaling, not 'relay.toml'\n"
+        "rtcrelay: error: expected relay, transceiver, signaling, parrot, not 'relay.toml'\n"
         "hint: --config relay.toml names the file\n"
     )
     done = cli("config", "check", "realy")
@@ -157,7 +157,7 @@ def with_defaults(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("program", list(PROGRAMS))
 def test_the_schema_takes_the_template_with_its_defaults(program: str) -> None:
     content = with_defaults(config_template([program]))
-    assert len(content[program]) > 5
+    assert content[program]
     jsonschema.Draft202012Validator(config_schema()).validate(content)
 
 
