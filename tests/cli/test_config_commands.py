@@ -118,7 +118,7 @@ def test_a_file_given_as_a_service_is_told_how_to_name_it(cli: Cli) -> None:
     done = cli("config", "check", "realy")
     assert (
         done.err
-        == "rtcrelay: error: SERVICE: 'realy' is not one of relay, transceiver, signaling, did you mean relay?\n"
+        == "rtcrelay: error: SERVICE: 'realy' is not one of relay, transceiver, signaling, parrot, did you mean relay?\n"
     )
 
 
