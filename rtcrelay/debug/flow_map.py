@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_FLOWS: Final = 1_000_000
 """That are read at all; about 500 MB. A relay has 262,144 at most unless told otherwise."""
 _MAX_LINE: Final = 65_536
+_MAX_ARRAY: Final = 1 << 28
+_HINT: Final = "'rtcrelay flows list -o jsonl' writes them"
 _STATES: Final = ("pending", "weak", "strong")
 _PARSE_ADDRESS: Final = address(concrete=True)
 
@@ -60,7 +62,7 @@ def read_flow_map(stream: IO[bytes], name: str) -> FlowMap:
         try:
             claims = [_claim(row, claim) for claim in row["claims"]] if row["kind"] == "flow" else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{name} line {number}: not a flow: {error}", hint="rtcrelay flows list -o jsonl") from None
+            raise DataError(f"{name} line {number}: not a flow: {error}", hint=_HINT) from None
         if claims is None:
             raise DataError(f"{name} line {number}: a {row['kind']!r}, expected a flow of 'rtcrelay flows list'")
         found.paths += 1
@@ -141,23 +143,22 @@ class _Teacher:
 
 
 def _rows(stream: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
-    first = stream.read(1)
-    if first == b"[":
+    number, line = 1, stream.readline(_MAX_LINE)
+    if line.lstrip()[:1] == b"[":
         try:
-            rows = json.loads(first + stream.read(_MAX_LINE * 4096))
+            rows = json.loads(line + stream.read(_MAX_ARRAY))
         except (ValueError, RecursionError) as error:
             raise DataError(f"{name} is not JSON: {error}") from None
         yield from enumerate(rows, 1)
         return
-    number = 0
-    while line := first + stream.readline(_MAX_LINE):
-        first, number = b"", number + 1
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name} line {number}: not JSON: {error}", hint="rtcrelay flows list -o jsonl") from None
+    while line:
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{name} line {number}: not JSON: {error}", hint=_HINT) from None
+            yield number, row
+        number, line = number + 1, stream.readline(_MAX_LINE)
 
 
 def _claim(row: Any, claim: Any) -> KnownClaim:
