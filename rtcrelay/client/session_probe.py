@@ -130,9 +130,11 @@ async def probe_session(plan: SessionPlan, on_set_up: Callable[[SessionReport], 
     try:
         with suppress(PeerError):
             await probe.set_up()
-        on_set_up(probe.report)
-        if probe.report.passed:
-            await probe.speak()
+        stop = asyncio.Event()
+        with _interrupted_by(signal.SIGINT, stop.set):
+            on_set_up(probe.report)
+            if probe.report.passed:
+                await probe.speak(stop)
     finally:
         await probe.end()
     return probe.report
@@ -166,18 +168,17 @@ class _SessionProbe:
             await self._until("channel", lambda: call.timings.channel_open_ms is not None, AUDIO_LIMIT_SECONDS)
         self._note()
 
-    async def speak(self) -> None:
-        """The rest of the speech."""
-        call, stop = self._caller.call, asyncio.Event()
-        with _interrupted_by(signal.SIGINT, stop.set):
-            ended = asyncio.ensure_future(
-                self._caller.until(lambda: call.state is CallState.ENDED, "speaking", self._plan.seconds)
-            )
-            stopped = asyncio.ensure_future(stop.wait())
-            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (ended, stopped):
-                task.cancel()
-            await asyncio.gather(ended, stopped, return_exceptions=True)
+    async def speak(self, stop: asyncio.Event) -> None:
+        """The rest of the speech, less if it is stopped."""
+        call = self._caller.call
+        ended = asyncio.ensure_future(
+            self._caller.until(lambda: call.state is CallState.ENDED, "speaking", self._plan.seconds)
+        )
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (ended, stopped):
+            task.cancel()
+        await asyncio.gather(ended, stopped, return_exceptions=True)
         self._note()
         if call.state is CallState.ENDED:
             self._fail("audio", f"the session ended while we spoke: {call.end}", "what does the server's log say?")
@@ -311,7 +312,7 @@ class _SessionProbe:
 _HINTS: Final = {
     "resolve": "is the name right, and known to this machine's resolver?",
     "connect": "is the server running there? 'curl -v URL' says more about TCP and TLS",
-    "answer": "'curl -v URL' shows what the server says",
+    "answer": "'curl -v URL' shows what the server says, 'rtcrelay sdp inspect' what an answer means",
     "ice": "signaling works, and no UDP comes back: is a firewall in between, or the relay down?"
     " 'rtcrelay probe stun ADDRESS' asks the relay alone, 'rtcrelay probe route' the way behind it",
     "dtls": "small packets pass: do large ones? A path with an MTU below 1300 stops the handshake."
