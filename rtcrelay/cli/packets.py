@@ -48,6 +48,7 @@ PASSWORD_FILE = typer.Option(
 )
 
 _HEADER_DIGITS = 40
+_MAX_SECRET_BYTES = 4096
 
 
 def messages(words: Sequence[str] | None) -> Iterator[bytes]:
@@ -85,13 +86,14 @@ def capture(name: str, tally: CaptureTally, *, fill: bool = False) -> Iterator[P
 def first_line(name: str) -> str:
     """The first line of a file or of stdin: a secret that must not stand among the arguments. Raises DataError."""
     with open_input(name) as stream:
-        line = stream.readline(4096).rstrip(b"\r\n")
+        line = stream.readline(_MAX_SECRET_BYTES + 1).rstrip(b"\r\n")
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: the first line is not UTF-8 text") from error
-    if not text:
-        raise DataError(f"{name}: the first line is empty, expected a secret")
+    if not text or len(line) > _MAX_SECRET_BYTES or not text.isprintable():
+        what = "is empty" if not text else "is too long" if text.isprintable() else "is not printable text"
+        raise DataError(f"{name}: the first line {what}, expected a secret of at most {_MAX_SECRET_BYTES} bytes")
     return text
 
 

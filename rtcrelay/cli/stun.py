@@ -72,8 +72,9 @@ def decode(
 ) -> ExitStatus | None:
     """Read STUN messages: every attribute, and whether fingerprint and integrity are right.
 
-    The parser is the relay's own. Of a capture, one line a message is shown; -v shows the attributes. Exits with 0,
-    with 1 if a fingerprint or an integrity is wrong or a packet is malformed, with 65 if the input itself is.
+    Attributes are named as IANA's registry of 2024-12-20 has them. The parser is the relay's own. Of a capture, one
+    line a message is shown; -v shows the attributes. Exits with 0, with 1 if a fingerprint or an integrity is wrong or
+    a packet is malformed, with 65 if the input itself is.
     """
     refuse_both(words, read)
     reading = _Reading(options, maybe_key_file(key_file, options), password_file)

@@ -1,12 +1,17 @@
 """What is a STUN attribute called? The IANA registry "STUN Attributes", as a table.
 
-Source: iana.org/assignments/stun-parameters, as of December 2024. Types below 0x8000 are comprehension-required: who
-does not understand one must refuse a request (RFC 8489 section 14); the others may be ignored.
+Source: iana.org/assignments/stun-parameters, last updated on the day of `UPDATED`. Types below 0x8000 are
+comprehension-required: who does not understand one must refuse a request (RFC 8489 section 14); the others may be
+ignored.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+UPDATED: Final = "2024-12-20"
+"""The registry's own date of this table. No later one was found in 2026, and no registration since: the last were
+META-DTLS-IN-STUN and its acknowledgement."""
 
 NAMES: Final[dict[int, tuple[str, str]]] = {
     0x0001: ("MAPPED-ADDRESS", "RFC 8489"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtcrelay.client.demo.site import HOST
+from rtcrelay.debug.capture_writer import CaptureWriter
 
 from .conftest import Cli
 from .test_cli_app import on_terminal
@@ -53,6 +54,50 @@ def test_a_recorded_call_is_explained(cli: Cli, relay: tuple[str, ...]) -> None:
         "60 packets judged: 30 forwarded, 30 returned",
         "60 sent by the relay itself and 0 to other addresses were left out",
     ]
+
+
+def test_a_call_of_chromium_is_judged_as_the_relay_did(cli: Cli, relay: tuple[str, ...]) -> None:
+    done = cli("explain", "-r", str(CALL.with_name("chromium.pcap")), *relay, "-o", "jsonl")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert done.status == 0
+    assert [sum(row["action"] == action for row in rows) for action in ("forward", "to_client", "drop")] == [75, 75, 0]
+    assert [claim for row in rows for claim in row["claims"]] == [
+        "claim of 127.0.0.1:7000 opened",
+        "claim of 127.0.0.1:7000 confirmed weakly",
+        "claim of 127.0.0.1:7000 confirmed",
+    ]
+    assert {row["class"] for row in rows} == {"stun", "dtls", "rtp", "rtcp"}
+
+
+def test_a_capture_that_begins_in_mid_call_is_judged_with_the_flows_of_the_relay(
+    cli: Cli, relay: tuple[str, ...], tmp_path: Path
+) -> None:
+    late = tmp_path / "late.pcap"
+    with late.open("wb") as stream:
+        writer = CaptureWriter(stream, "pcap")
+        for number in range(3):
+            client = ("198.51.100.7", 51234 + number)
+            writer.write(number * 10**9, client, (HOST, 3478), b"\x80\x60" + bytes(30))
+    claims = [{"next_hop": f"{HOST}:7000", "state": "strong", "key_id": 0, "idle_s": 1.5}]
+    flows = tmp_path / "flows.jsonl"
+    rows = [
+        {"kind": "flow", "v": 1, "client": "198.51.100.7:51234", "ingress": 3479, "claims": claims},
+        {"kind": "flow", "v": 1, "client": "198.51.100.7:51235", "ingress": 3480, "claims": claims},
+    ]
+    flows.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "no_route" in cli("explain", "-r", str(late), *relay).out
+    done = cli("explain", "-r", str(late), *relay, "--flows", str(flows))
+    verdicts = [line.split("rtp       ")[1] for line in done.out.splitlines()[1:]]
+    assert verdicts[0] == f"forwarded to {HOST}:7000 by its path"
+    assert all(verdict.startswith("dropped: no_route") for verdict in verdicts[1:])
+    assert done.err.splitlines()[0] == (
+        "1 claims of 2 paths taken over; 1 are of other ingresses, or these settings do not allow them"
+    )
+    both = cli("explain", "-r", "-", "--flows", "-", *relay)
+    assert (both.status, both.err.splitlines()[0]) == (
+        2,
+        "rtcrelay: error: --flows - and -r - exclude each other: there is one stdin",
+    )
 
 
 def test_the_settings_may_come_from_the_configuration_file(cli: Cli, tmp_path: Path, relay: tuple[str, ...]) -> None:

@@ -16,6 +16,7 @@ from .conftest import Cli
 from .test_cli_app import imported_by, on_terminal
 
 CALL = Path(__file__).parents[1] / "vectors" / "captures" / "call.pcap"
+CHROMIUM = CALL.with_name("chromium.pcap")
 PASSWORDS = str(CALL.with_suffix(".passwords"))
 REQUEST = (
     "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420636c69656e74002400046e0001ff80290008"
@@ -54,6 +55,24 @@ def test_the_official_vector_is_shown_whole(cli: Cli, password_file: str) -> Non
         "0x0008  MESSAGE-INTEGRITY  required     20  9aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a2     ok",
         "0x8028  FINGERPRINT        optional      4  e57a3bcf                                     ok",
     ]
+
+
+def test_every_check_of_a_call_of_chromium_is_right_on_both_legs(cli: Cli, demo_keys: str) -> None:
+    args = ("stun", "decode", "-r", str(CHROMIUM), "--key-file", demo_keys)
+    done = cli(*args, "--password-file", str(CHROMIUM.with_suffix(".passwords")), "-o", "jsonl")
+    assert done.status == 0
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert len(rows) == 16
+    assert {(row["verdict"], row["integrity"], row["fingerprint"]) for row in rows} == {("ok", "ok", "ok")}
+    requests = [row for row in rows if row["message"] == "binding request"]
+    assert {row["ufrag"]["endpoint"] for row in requests} == {"127.0.0.1:7000"}
+    assert {row["ufrag"]["cluster"] for row in requests} == {7}
+    # Both legs: the same request with and without an SPP header.
+    assert [row["spp"] is None for row in requests] == [True, False] * 4
+    names = {attribute["name"] for row in requests for attribute in row["attributes"]}
+    assert {"GOOG-NETWORK-INFO", "USE-CANDIDATE", "ICE-CONTROLLING", "PRIORITY"} <= names
+    assert "unassigned" not in names
+    assert "16 STUN messages: 0 wrong, 0 malformed; 284 other packets" in done.err
 
 
 def test_hex_that_the_shell_split_is_put_together(cli: Cli) -> None:

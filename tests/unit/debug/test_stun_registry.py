@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from aioice import stun as judge
 
-from rtcrelay.debug.stun_registry import NAMES, RESERVED, attribute_name, is_required, message_name, split_kind
+from rtcrelay.debug.stun_registry import (
+    NAMES,
+    RESERVED,
+    UPDATED,
+    attribute_name,
+    is_required,
+    message_name,
+    split_kind,
+)
 from rtcrelay.rtc.stun import Attribute
 
 
@@ -13,6 +22,17 @@ def test_the_table_has_as_many_entries_as_the_registry() -> None:
     assert len({name for name, _ in NAMES.values()}) == len(NAMES)
     assert not set(NAMES) & set(RESERVED)
     assert list(NAMES) == sorted(NAMES)
+
+
+def test_the_table_is_the_registrys_of_a_day_and_its_last_additions_are_in_it() -> None:
+    assert UPDATED == "2024-12-20"
+    assert [NAMES[number][1] for number in (0xC070, 0xC071)] == ["draft-hancke-webrtc-sped"] * 2
+
+
+def test_strangers_call_the_attributes_the_same() -> None:
+    known = {number: name for number, (name, _) in NAMES.items()} | RESERVED
+    for number, name, *_ in judge.ATTRIBUTES:
+        assert known[number] == name
 
 
 def test_each_range_of_the_registry_has_its_entries() -> None:
