@@ -113,6 +113,8 @@ class Session:
         if isinstance(heard, Drop):
             return heard
         is_newest, opus = heard
+        if not self.is_connected:
+            self.dtls.handle_alive()
         if self.link.handle_authenticated(
             path, arrival.reply, is_newest=is_newest, connected=self.is_connected, now=now
         ):
