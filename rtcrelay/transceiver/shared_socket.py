@@ -35,8 +35,10 @@ DATAGRAMS_PER_TURN: Final = 64
 """Read at most per turn of the loop."""
 BUFFER_BYTES: Final = 4_194_304
 """Asked for in each direction: 80 ms of 500 sessions' packets when the process is stopped by something."""
-_MAX_CACHED: Final = 16_384
-"""Arrivals kept by their raw header. Only paths with a session get there."""
+_MAX_CACHED: Final = 65_536
+_CACHED: Final = 256
+"""Arrivals kept by their raw header before those of paths that are gone are looked for. Only paths with a session get
+there."""
 _READ_BYTES: Final = 2048
 """More than an SPP header and the longest payload, so that a longer datagram shows itself."""
 _LOG_PAUSE_SECONDS: Final = 60.0
@@ -53,6 +55,7 @@ class SharedSocket:
         self._counters, self._receive, self._is_known = counters, receive, is_known
         self.trust(relays)
         self._arrivals: dict[bytes | SocketAddress, Arrival] = {}
+        self._arrivals_limit = _CACHED
         self._socket: socket.socket | None = None
         self._reader: PacedReader | None = None
         self._failures = 0
@@ -160,10 +163,17 @@ class SharedSocket:
         else:
             arrival = Arrival((str(source[0]), int(source[1]), 0), Reply(b"", source))
         if self._is_known(arrival.key):  # strangers do not get into the table
-            if len(self._arrivals) >= _MAX_CACHED:
-                self._arrivals.clear()
+            if len(self._arrivals) >= self._arrivals_limit:
+                self._forget_arrivals()
             self._arrivals[raw] = arrival
         return arrival
+
+    def _forget_arrivals(self) -> None:
+        """Of paths that are gone; all, if those of one path are so many. As many again as are left may come before
+        the next time."""
+        left = {raw: each for raw, each in self._arrivals.items() if self._is_known(each.key)}
+        self._arrivals = left if len(left) < _MAX_CACHED else {}
+        self._arrivals_limit = max(_CACHED, 2 * len(self._arrivals))
 
     def _is_trusted(self, ip: str) -> bool:
         trusted = self._trusted.get(ip)

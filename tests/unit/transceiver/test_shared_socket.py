@@ -130,6 +130,27 @@ async def test_strangers_fill_no_table(relay: socket.socket) -> None:
     box.socket.close()
 
 
+async def test_the_table_forgets_paths_that_are_gone(relay: socket.socket) -> None:
+    box = Box(("127.0.0.0/8",))
+    living: set[tuple[str, int, int]] = set()
+    box.socket._is_known = living.__contains__
+    try:
+        for number in range(3000):
+            client = ("198.51.100.7", 10_000 + number)
+            living.add((*client, 3479))
+            if number >= 20:
+                living.discard(("198.51.100.7", 10_000 + number - 20, 3479))
+            relay.sendto(pack_spp(SppHeader(client, ("127.0.0.1", 3479))) + b"payload", box.address)
+            if number % 32 == 31:
+                await box.until(number + 1)
+        assert 20 <= len(box.socket._arrivals) <= 256
+        relay.sendto(HEADER + b"payload", box.address)
+        await box.until(3001)
+        assert box.received[-1][0].reply.header == HEADER
+    finally:
+        box.socket.close()
+
+
 async def test_a_direct_socket_needs_no_header(relay: socket.socket) -> None:
     box = Box(None)
     relay.sendto(b"payload", box.address)
