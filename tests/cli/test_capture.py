@@ -193,7 +193,7 @@ def test_it_ends_after_so_many_packets_and_after_so_many_seconds(calls: tuple[Ca
     call.run()
     _, err = counting.communicate(timeout=20)
     assert (counting.returncode, err.split(b" ")[0]) == (0, b"3")
-    timed = start("-A", str(call.relay.admin), "--all", "-w", file, "--seconds", "1")
+    timed = start("-A", str(call.relay.admin), "--src", "192.0.2.1", "-w", file, "--seconds", "1")
     _, err = timed.communicate(timeout=20)
     assert (timed.returncode, err.split(b" ")[0]) == (0, b"0")
 

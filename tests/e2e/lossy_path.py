@@ -1,4 +1,4 @@
-"""A UDP path between a client and a server that delays everything and loses media by a fixed pattern."""
+"""UDP paths that lose media by a fixed pattern: between a client and a server, and between relay and transceiver."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
+
+from rtcrelay._dataplane import SPP_HEADER, SppHeader, pack_spp, unpack_spp
 
 Address = tuple[str, int]
 
@@ -44,7 +46,7 @@ class LossyPath(asyncio.DatagramProtocol):
 
     def passes(self, leg: Leg, data: bytes) -> bool:
         """False for every so manieth RTP packet. RTCP, STUN and DTLS always pass."""
-        if not (len(data) > 1 and 128 <= data[0] < 192) or 192 <= data[1] <= 223:
+        if not is_media(data):
             return True
         leg.media += 1
         if leg.media % self._lose_every:
@@ -110,3 +112,64 @@ async def lossy_path(server: Address, *, lose_every: int, delay_seconds: float) 
     finally:
         path.close()
         await asyncio.sleep(0.05)  # until the transports have closed
+
+
+class LossySpp(asyncio.DatagramProtocol):
+    """Stands between a relay and a transceiver, loses media by a fixed pattern, and passes the rest at once.
+
+    It makes itself the return address, so that what returns comes this way as well: the two sides see it as
+    transceiver and as relay.
+    """
+
+    def __init__(self, *, lose_every: int) -> None:
+        self.up, self.down = Leg(), Leg()
+        self.address: Address = ("", 0)
+        self.transceiver: Address = ("", 0)
+        """Where it sends to; to be set before the first packet."""
+        self.relay: Address = ("", 0)
+        """The relay's internal address, likewise."""
+        self._lose_every = lose_every
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+        self.address = transport.get_extra_info("sockname")
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        header = unpack_spp(data)
+        assert self._transport is not None
+        assert header is not None, "only SPP comes here"
+        payload = data[SPP_HEADER:]
+        leg, proxy, to = (
+            (self.down, self.relay, self.relay)
+            if addr == self.transceiver
+            else (self.up, self.address, self.transceiver)
+        )
+        if is_media(payload):
+            leg.media += 1
+            if leg.media % self._lose_every == 0:
+                leg.lost += 1
+                return
+        self._transport.sendto(pack_spp(SppHeader(header.client, proxy)) + payload, to)
+
+    def close(self) -> None:
+        """Ends the socket."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+def is_media(data: bytes) -> bool:
+    """Whether it is RTP (RFC 7983, RFC 5761)."""
+    return len(data) > 1 and 128 <= data[0] < 192 and not 192 <= data[1] <= 223
+
+
+@asynccontextmanager
+async def lossy_spp(*, lose_every: int) -> AsyncIterator[LossySpp]:
+    """On a free port of loopback."""
+    path = LossySpp(lose_every=lose_every)
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: path, local_addr=("127.0.0.1", 0))
+    try:
+        yield path
+    finally:
+        path.close()
+        await asyncio.sleep(0.05)  # until the transport has closed
