@@ -6,23 +6,16 @@
 //! forwarder's; wall time says little on a small machine. Loopback is not a network card: it
 //! does the receiver's work in the sender's thread.
 
-#[path = "../tests/scene/mod.rs"]
-mod scene;
+#[path = "loopback/mod.rs"]
+mod loopback;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
-use _dataplane::core::address::Networks;
-use _dataplane::core::policy::Policy;
-use _dataplane::core::relay::Limits;
 use _dataplane::core::spp;
-use _dataplane::io::{Config, Runtime};
-
-const PAYLOAD: usize = 160;
-const ROUNDS: usize = 7;
+use loopback::{Echo, ROUNDS, clients, measure, median, with_relay};
 
 fn main() {
     println!("{:>6} {:>6}  {:>12} {:>12} {:>7}", "flows", "burst", "relay ns", "bare ns", "ratio");
@@ -30,7 +23,7 @@ fn main() {
         let mut ratios = Vec::new();
         let (mut relays, mut bares) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let (relay, bare) = (with_relay(flows, burst), with_bare_forwarder(flows, burst));
+            let (relay, bare) = (with_relay(flows, burst, true), with_bare_forwarder(flows, burst));
             ratios.push(relay / bare);
             relays.push(relay);
             bares.push(bare);
@@ -42,47 +35,6 @@ fn main() {
             median(&mut ratios)
         );
     }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn with_relay(flows: usize, burst: usize) -> f64 {
-    let echo = Echo::start();
-    let policy = Policy {
-        cluster: Some(0),
-        transceivers: Networks::parse(&["127.0.0.0/8"]).expect("a network"),
-        ..Policy::default()
-    };
-    let free = "127.0.0.1:0".parse().expect("an address");
-    let config = Config {
-        listeners: vec![(free, free)],
-        policy: Arc::new(policy),
-        workers: 1,
-        limits: Limits {
-            max_flows: 262_144,
-            idle: Duration::from_secs(60),
-            claim_rate: 200,
-            claim_burst: 1000,
-            watch_legs: true,
-        },
-        socket_buffer: 8 << 20,
-    };
-    let runtime = Runtime::new(&config, Vec::new()).expect("free ports");
-    runtime.resume().expect("threads");
-    let (public, internal) = runtime.listeners()[0];
-    let clients = clients(flows, public);
-    // An announce of each path founds its claim.
-    for client in &clients {
-        let client = client.local_addr().expect("bound");
-        echo.socket.send_to(&spp::pack(&spp::Header { client, proxy: internal }), internal).expect("sent");
-    }
-    while runtime.relay().flow_count() < flows {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    measure("relay-worker-0", &clients, burst)
 }
 
 /// Forwards every packet to the echo, and every packet of the echo to the client that its header
@@ -122,87 +74,6 @@ fn with_bare_forwarder(flows: usize, burst: usize) -> f64 {
     stop.store(true, Relaxed);
     thread.join().expect("no panic");
     cost
-}
-
-fn clients(count: usize, to: SocketAddr) -> Vec<UdpSocket> {
-    let client = |_| {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        socket.connect(to).expect("an address");
-        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a time-out");
-        socket
-    };
-    (0..count).map(client).collect()
-}
-
-/// Sends bursts over the clients and waits for each echo; returns the CPU nanoseconds that the
-/// named thread spent per forwarded packet. Panics if a packet is lost or comes to another client.
-fn measure(thread: &str, clients: &[UdpSocket], burst: usize) -> f64 {
-    let mut payload = [0x80u8; PAYLOAD];
-    let (mut forwarded, mut at, mut before) = (0u64, 0usize, 0);
-    let started = Instant::now();
-    let mut warm = false;
-    while started.elapsed() < Duration::from_millis(700) {
-        if !warm && started.elapsed() > Duration::from_millis(150) {
-            (warm, forwarded, before) = (true, 0, cpu_time(thread));
-        }
-        let first = at;
-        for n in first..first + burst {
-            payload[8..16].copy_from_slice(&(n as u64).to_be_bytes());
-            clients[n % clients.len()].send(&payload).expect("sent");
-        }
-        for n in first..first + burst {
-            let mut echoed = [0u8; 2048];
-            let length = clients[n % clients.len()].recv(&mut echoed).expect("no packet is lost");
-            assert_eq!(length, PAYLOAD);
-            assert_eq!(echoed[8..16], (n as u64).to_be_bytes(), "no packet comes to another client");
-        }
-        at += burst;
-        forwarded += 2 * burst as u64;
-    }
-    (cpu_time(thread) - before) as f64 / forwarded as f64
-}
-
-/// Nanoseconds on a CPU of this process's thread of that name.
-fn cpu_time(name: &str) -> u64 {
-    for task in std::fs::read_dir("/proc/self/task").expect("proc").flatten() {
-        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        if read("comm").trim() == &name[..name.len().min(15)] {
-            return read("schedstat").split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
-        }
-    }
-    panic!("no thread is called {name}");
-}
-
-/// A transceiver that sends every datagram back, one per call.
-struct Echo {
-    socket: UdpSocket,
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Echo {
-    fn start() -> Echo {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
-        let stop = Arc::new(AtomicBool::new(false));
-        let (own, stopped) = (socket.try_clone().expect("a descriptor"), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            let mut datagram = [0u8; 2048];
-            while !stopped.load(Relaxed) {
-                if let Ok((length, source)) = own.recv_from(&mut datagram) {
-                    own.send_to(&datagram[..length], source).expect("sent");
-                }
-            }
-        });
-        Echo { socket, stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        self.thread.take().map(std::thread::JoinHandle::join);
-    }
 }
 
 const BATCH: usize = 64;
