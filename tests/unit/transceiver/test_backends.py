@@ -251,4 +251,5 @@ def test_a_services_token_is_read_from_its_file_at_the_start(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="cannot read token file"):
         find_backend("ws://host/", tmp_path / "token")
     (tmp_path / "token").write_text("0123456789abcdef0123\n")
+    (tmp_path / "token").chmod(0o600)
     assert callable(find_backend("ws://host/", tmp_path / "token"))
