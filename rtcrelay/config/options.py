@@ -293,6 +293,21 @@ TRANSCEIVER = (
         "2h",
     ),
     Setting(
+        "max_session_idle",
+        "DURATION",
+        "A session ends after this time without voice and messages in either direction, 0s to 24h; 0s: it does not."
+        " Background noise counts as voice, unless the client sends nothing while its user is silent (DTX).",
+        text.duration_between(0, 86_400),
+        "0s",
+    ),
+    Setting(
+        "max_session_bit_rate",
+        "N",
+        "Bits per second of voice that are taken from one client, 0 to 10000000; what is more is dropped. 0: any.",
+        text.whole_number(0, 10_000_000),
+        "0",
+    ),
+    Setting(
         "drain_timeout",
         "DURATION",
         "After SIGTERM sessions may go on for this time, 0s to 24h; then they are told and ended. Less than what the"

@@ -86,6 +86,8 @@ def transceiver_settings(
         backend_token_file=found["backend_token_file"].parsed,
         max_sessions=found["max_sessions"].parsed,
         max_session_seconds=found["max_session_duration"].parsed,
+        max_idle_seconds=found["max_session_idle"].parsed,
+        max_bit_rate=found["max_session_bit_rate"].parsed,
         drain_timeout_seconds=found["drain_timeout"].parsed,
         direct=found["direct"].parsed,
         admin_socket=found["admin"].parsed,

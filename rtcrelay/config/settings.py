@@ -103,6 +103,10 @@ class TransceiverSettings:
     """Sessions at once."""
     max_session_seconds: float = 7200.0
     """A session ends after this time."""
+    max_idle_seconds: float = 0.0
+    """A session ends after this time without voice and messages; 0: it does not."""
+    max_bit_rate: int = 0
+    """Bits per second of voice that are taken from a client; 0: any."""
     drain_timeout_seconds: float = 25.0
     """How long sessions may go on after SIGTERM."""
     direct: Address | None = None

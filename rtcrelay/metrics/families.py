@@ -40,6 +40,10 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def above(self, bound: float) -> tuple[int, int]:
+        """(values above one of the bounds, all values) so far."""
+        return sum(self._counts[self._bounds.index(bound) + 1 :]), sum(self._counts)
+
     @property
     def count(self) -> int:
         """Values so far."""

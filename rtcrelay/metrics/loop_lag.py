@@ -31,12 +31,19 @@ class LoopLag:
     """
 
     def __init__(
-        self, name: str, loop: Timers, clock: Callable[[], float] = time.monotonic, interval: float = INTERVAL_SECONDS
+        self,
+        name: str,
+        loop: Timers,
+        clock: Callable[[], float] = time.monotonic,
+        interval: float = INTERVAL_SECONDS,
+        on_sample: Callable[[float], object] = lambda now: None,
     ) -> None:
-        """``name``: of the metric, ending in ``_event_loop_lag_seconds``. ``clock`` and ``interval`` in seconds."""
+        """``name``: of the metric, ending in ``_event_loop_lag_seconds``. ``clock`` and ``interval`` in seconds;
+        ``on_sample`` is called after each sample with the time."""
         self.seconds = Histogram()
         """The samples so far."""
         self._name, self._loop, self._clock, self._interval = name, loop, clock, interval
+        self._on_sample = on_sample
         self._handle: _Handle | None = None
         self._due = 0.0
 
@@ -59,5 +66,7 @@ class LoopLag:
 
     def _fire(self) -> None:
         # A timer in whole milliseconds may come a little early, which is no lag.
-        self.seconds.observe(max(0.0, self._clock() - self._due))
+        now = self._clock()
+        self.seconds.observe(max(0.0, now - self._due))
+        self._on_sample(now)
         self._arm()

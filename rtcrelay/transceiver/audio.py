@@ -19,7 +19,7 @@ SILENCE_SECONDS: Final = 0.1
 delays, less than Chromium's comfort noise during DTX, every 400 ms."""
 ORIGIN_SECONDS: Final = 30.0
 """A timestamp this far from where time is has another origin: a client's source was replaced, for example."""
-_MAX_DTX_BYTES: Final = 2
+MAX_DTX_BYTES: Final = 2
 """An Opus packet as short as this says that there is silence (RFC 6716 section 2.1.9)."""
 _HEADER: Final = Struct("!BBHII")
 
@@ -57,7 +57,7 @@ class AudioOut:
         else:
             wire, start = self._place(timestamp, silent), now
         self._end_at = start + duration / OPUS_CLOCK_HZ
-        if len(payload) > _MAX_DTX_BYTES:
+        if len(payload) > MAX_DTX_BYTES:
             marker, self._is_silent = marker or self._is_silent, False
         else:
             self._is_silent = True

@@ -35,7 +35,8 @@ HANDLED_SIGNALS: Final = (*END_SIGNALS, signal.SIGHUP)
 RELOADABLE: Final = frozenset(
     {
         *("key_file", "relays", "ingresses", "auth_token_file", "tls_cert", "tls_key", "cors_origins"),
-        *("signaling_peers", "nodes", "max_sessions", "max_session_seconds", "drain_timeout_seconds"),
+        *("signaling_peers", "nodes", "max_sessions", "max_session_seconds", "max_idle_seconds", "max_bit_rate"),
+        "drain_timeout_seconds",
     }
 )
 """Settings that a running transceiver takes up; the others wait for the next start."""

@@ -39,6 +39,7 @@ class Drop(IntEnum):
     TOO_LONG_TO_SEND = 21
     DEFECT = 22
     RTCP_MALFORMED = 23
+    OVER_BIT_RATE = 24
 
 
 DROP_SENTENCES: Final[Mapping[Drop, str]] = {
@@ -59,6 +60,7 @@ DROP_SENTENCES: Final[Mapping[Drop, str]] = {
     Drop.NO_KEYS: "Media came before the session had keys.",
     Drop.RTP_MALFORMED: "It authenticated, but is no RTP.",
     Drop.RTCP_MALFORMED: "It authenticated, but is no RTCP.",
+    Drop.OVER_BIT_RATE: "It authenticated, but its session sends more than --max-session-bit-rate.",
     Drop.OTHER_PAYLOAD_TYPE: "It authenticated, but is not the negotiated Opus.",
     Drop.PATHS_FULL: "Its path has as many sessions as are allowed, all of them in use.",
     Drop.UNPROVED_PATH: "Not sent: the address has not proved yet that it wants to receive this much.",
@@ -141,6 +143,8 @@ class End(IntEnum):
     """10 s after the offer without a valid check."""
     BACKEND_LOST = 14
     """What stands behind the backend went away, stalled or could not be understood."""
+    IDLE = 15
+    """Nobody said anything for as long as the limit is."""
 
 
 DTLS_FAILURES: Final = tuple(end.value for end in DtlsEnd if end not in (DtlsEnd.LOCAL, DtlsEnd.CLOSE_NOTIFY))

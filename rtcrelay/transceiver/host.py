@@ -38,6 +38,14 @@ class Host(Sender, Protocol):
     def max_session_seconds(self) -> float:
         """A session ends after this time."""
 
+    @property
+    def max_idle_seconds(self) -> float:
+        """A session ends after this time without voice and messages; 0: it does not."""
+
+    @property
+    def max_bit_rate(self) -> int:
+        """Bits per second of voice that are taken from a client; 0: any."""
+
     def now(self) -> float:
         """Seconds on the clock that every ``now`` here is on."""
 

@@ -33,8 +33,9 @@ class Heard(NamedTuple):
 class Media:
     """Both directions of one session's audio."""
 
-    def __init__(self, offer: AudioOffer | None, counters: Counters, now: float) -> None:
-        """``offer`` None: there is no audio, and all that comes is dropped."""
+    def __init__(self, offer: AudioOffer | None, counters: Counters, now: float, max_bit_rate: int = 0) -> None:
+        """``offer`` None: there is no audio, and all that comes is dropped. ``max_bit_rate``: of the voice that is
+        taken, in bits per second; 0: any."""
         self.ssrc = secrets.randbits(32)
         """Of the audio we send."""
         self.srtp: Srtp | None = None
@@ -48,6 +49,8 @@ class Media:
         self._counters = counters
         self._payload_type = offer.payload_type if offer is not None else -1
         self._rtcp_indexes: dict[bytes, int] = {}
+        self._max_bytes = max_bit_rate / 8
+        self._spare_bytes, self._spared_at = self._max_bytes, now
 
     def handle_packet(self, packet: bytes, now: float) -> Heard | Drop:
         """An SRTP or SRTCP packet of the client's, or why it is not."""
@@ -97,6 +100,13 @@ class Media:
             self._counters.drops[Drop.RTCP_MALFORMED] += 1
         return Heard(is_newest, None)
 
+    def _spend(self, count: int, now: float) -> bool:
+        """Whether that much may be taken now; a second's worth may come at once."""
+        spare = min(self._max_bytes, self._spare_bytes + (now - self._spared_at) * self._max_bytes)
+        self._spared_at = now
+        self._spare_bytes = spare - count if count <= spare else spare
+        return count <= spare
+
     def _handle_rtp(self, srtp: Srtp, packet: bytes, now: float) -> Heard | Drop:
         plain = srtp.unprotect(packet)
         if plain is None:
@@ -109,6 +119,9 @@ class Media:
         sequence, is_newest = self.reports.handle_packet(ssrc, number, timestamp, now)
         if payload_type != self._payload_type:
             self._counters.drops[Drop.OTHER_PAYLOAD_TYPE] += 1
+            return Heard(is_newest, None)
+        if self._max_bytes and not self._spend(len(payload), now):
+            self._counters.drops[Drop.OVER_BIT_RATE] += 1
             return Heard(is_newest, None)
         self._counters.counts[Count.RTP_IN] += 1
         self.packets_in += 1

@@ -69,6 +69,12 @@ class TransceiverMetrics:
         )
         limit = transceiver.settings.max_sessions
         yield gauge("rtcrelay_transceiver_sessions_limit", "Sessions that are taken at once.", limit)
+        yield gauges(
+            "rtcrelay_transceiver_load",
+            "Part of what is possible that is used, by measure; from 1 on new calls are refused.",
+            ["measure"],
+            transceiver.loads(),
+        )
         yield gauge("rtcrelay_transceiver_paths", "Paths in the table.", transceiver.router.path_count)
         yield gauge("rtcrelay_transceiver_draining", "1 if no new calls are taken, else 0.", transceiver.is_draining)
         yield counters(

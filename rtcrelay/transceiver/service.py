@@ -164,7 +164,9 @@ async def _start_admin(
     stack: AsyncExitStack,
 ) -> None:
     transceiver = control.transceiver
-    lag = LoopLag("rtcrelay_transceiver_event_loop_lag_seconds", asyncio.get_running_loop())
+    admission, loop = transceiver.admission, asyncio.get_running_loop()
+    lag = LoopLag("rtcrelay_transceiver_event_loop_lag_seconds", loop, on_sample=admission.handle_time)
+    admission.watch_lag(lag.seconds, transceiver.now())
     stack.enter_context(lag)
     settings = transceiver.settings
     media = [settings.media, *([settings.direct] if settings.direct else [])]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from rtcrelay.rtc.dtls import Dtls, DtlsEnd, DtlsState
 from rtcrelay.rtc.offer_answer import IceCredentials, Offer
+from rtcrelay.transceiver.audio import MAX_DTX_BYTES
 from rtcrelay.transceiver.backends import Message
 from rtcrelay.transceiver.conversation import Conversation
 from rtcrelay.transceiver.counters import Count, Drop, End
@@ -51,9 +52,11 @@ class Session:
         self.request = request
         """See `Call.request`."""
         self.marks = Milestones(now)
+        self.active_at = now
+        """When somebody spoke last, or sent a message; the creation before that."""
         self.link = Link(host, host.counters, ice, offer.ice, now)
         self.dtls = Dtls(host.identity, offer.dtls_role, offer.fingerprints)
-        self.media = Media(offer.audio, host.counters, now)
+        self.media = Media(offer.audio, host.counters, now, host.max_bit_rate)
         self._host, self._counters = host, host.counters
         self.messages = Messages(host.counters, host.now)
         self.conversation = Conversation(self, host.counters, host.frame_clock, host.make_backend)
@@ -125,6 +128,8 @@ class Session:
             self._on_moved(now)
             self._host.rearm(self)
         if opus is not None:
+            if len(opus.payload) > MAX_DTX_BYTES:
+                self.active_at = now
             if self.media.packets_in == 1:
                 self.marks.reach("first_rtp_in", now)
                 self._host.rearm(self)
@@ -140,6 +145,8 @@ class Session:
     def poll_timeout(self, now: float) -> float:
         """When `handle_timeout` wants to be called, on the clock of ``now``."""
         deadline = min(self.link.poll_timeout(now), self.marks.created + self._host.max_session_seconds)
+        if self._host.max_idle_seconds:
+            deadline = min(deadline, self.active_at + self._host.max_idle_seconds)
         for at in (self.dtls.poll_timeout(), self.media.reports.poll_timeout(), self.messages.poll_timeout()):
             if at is not None and at < deadline:
                 deadline = at
@@ -151,6 +158,8 @@ class Session:
             self.close(End.SILENT if self.link.is_checked else End.UNCHECKED, now)
         elif now - self.marks.created >= self._host.max_session_seconds:
             self.close(End.TOO_LONG, now)
+        elif self._host.max_idle_seconds and now - self.active_at >= self._host.max_idle_seconds:
+            self.close(End.IDLE, now)
         else:
             self.dtls.handle_timeout(now)
             if self.dtls.state is DtlsState.CLOSED:
@@ -176,7 +185,6 @@ class Session:
         self._host.forget(self)
         self.link.stop()
         self.conversation.close()
-        log.info("session %s ended: %s%s", self.id, end.name.lower(), self.dtls.detail and f" ({self.dtls.detail})")
 
     @property
     def ice(self) -> IceCredentials:
@@ -205,6 +213,8 @@ class Session:
         packet = self.media.write_opus(payload, timestamp, marker, now)
         if packet is None or self.link.send(packet, now) is None:
             return False
+        if len(payload) > MAX_DTX_BYTES:
+            self.active_at = now
         if self.media.handle_sent(len(payload), now):
             self.marks.reach("first_rtp_out", now)
             self._host.rearm(self)
@@ -212,6 +222,7 @@ class Session:
 
     def send_message(self, channel: int, message: Message) -> bool:
         """See `Call.send_message`."""
+        self.active_at = self._host.now()
         return self.messages.send(channel, message)
 
     def end_by_backend(self, end: End) -> None:
@@ -219,6 +230,10 @@ class Session:
         self.close(end, self._host.now())
 
     # -- inside
+
+    def _on_message(self, channel: int, label: str, message: Message) -> None:
+        self.active_at = self._host.now()
+        self.conversation.handle_message(channel, label, message)
 
     def _on_moved(self, now: float) -> None:
         if self.dtls.state is DtlsState.NEW and self.dtls.role == "client":
@@ -246,7 +261,7 @@ class Session:
         return Listener(
             describe=lambda now: describe_media(self, now),
             on_channel=self.conversation.handle_channel,
-            on_message=self.conversation.handle_message,
+            on_message=self._on_message,
             on_sooner=lambda: self._host.rearm(self),
             on_transmit=self._flush,
             on_closed=lambda: self.close(End.SCTP_CLOSED, self._host.now()),

@@ -20,6 +20,7 @@ from rtcrelay.keys import KeyFile, require_active_key
 from rtcrelay.rtc.dtls import DtlsIdentity
 from rtcrelay.rtc.offer_answer import AnswerParameters, IceCredentials, read_offer, write_answer
 from rtcrelay.rtc.trickle import write_fragment
+from rtcrelay.transceiver.admission import Admission, Measure
 from rtcrelay.transceiver.backends import find_backend
 from rtcrelay.transceiver.counters import Count, Counters, End
 from rtcrelay.transceiver.frame_clock import FrameClock
@@ -28,6 +29,7 @@ from rtcrelay.transceiver.minting import Mint, make_password
 from rtcrelay.transceiver.owner import own_address, owner_rules, require_addresses
 from rtcrelay.transceiver.paths import PathKey, Reply
 from rtcrelay.transceiver.probes import ProbeResponder
+from rtcrelay.transceiver.report import describe_session
 from rtcrelay.transceiver.router import Router
 from rtcrelay.transceiver.session import Session
 from rtcrelay.transceiver.timers import Timed, Timers
@@ -80,8 +82,12 @@ class Transceiver:
         self.identity = DtlsIdentity()
         self.make_backend = find_backend(settings.backend, settings.backend_token_file)
         self.max_session_seconds = settings.max_session_seconds
+        self.max_idle_seconds = settings.max_idle_seconds
+        self.max_bit_rate = settings.max_bit_rate
         self.timers = Timers()
         self.frame_clock = FrameClock(self.counters, clock, lambda: self._rearm(self.frame_clock))
+        self.admission = Admission(self.frame_clock.lateness, clock())
+        """Whether there is room for another session."""
         self.on_rearm: Callable[[], None] = lambda: None
         """Called when `timers` may want to be called sooner."""
         self.is_draining = False
@@ -121,6 +127,8 @@ class Transceiver:
         self._probes.reload(keys)
         self.settings, self.keys = settings, keys
         self.max_session_seconds = settings.max_session_seconds
+        self.max_idle_seconds = settings.max_idle_seconds
+        self.max_bit_rate = settings.max_bit_rate
 
     # -- signaling
 
@@ -134,8 +142,9 @@ class Transceiver:
         """
         if self.is_draining:
             raise OverloadedError("this transceiver drains and takes no more calls")
-        if len(self._entries) >= self.settings.max_sessions:
-            raise OverloadedError("this transceiver has as many calls as it takes")
+        refusal = self.admission.refusal(len(self._entries), self.settings.max_sessions)
+        if refusal is not None:
+            raise OverloadedError(refusal)
         offer = read_offer(offer_text)
         ice = self._credentials()
         session = Session(self, ice, offer, self.now(), request=request)
@@ -187,6 +196,10 @@ class Transceiver:
         """Live sessions, set up or not."""
         return len(self._entries)
 
+    def loads(self) -> dict[Measure, float]:
+        """See `Admission.loads`."""
+        return self.admission.loads(len(self._entries), self.settings.max_sessions)
+
     def close_all(self, end: End) -> None:
         """Ends every session."""
         for session in self.sessions():
@@ -214,7 +227,12 @@ class Transceiver:
         self.router.remove_ufrag(ufrag)
 
     def forget(self, session: Session) -> None:
-        """See `Host.forget`."""
+        """See `Host.forget`. Writes the session's line into the log: its set-up and its media."""
+        assert session.end is not None
+        end, why = session.end.name.lower(), session.dtls.detail
+        row = describe_session(session, self.settings.node, self.now())
+        fields = {"event": "session_ended", "reason": end, "detail": why, **row, "kind": "session_ended"}
+        log.info("session %s ended: %s%s", session.id, end, why and f" ({why})", extra={"fields": fields})
         resource = self._resources.pop(session, None)
         if resource is not None:
             del self._entries[resource]
