@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rtcrelay.config import text
+from rtcrelay.config.redis_url import parse_redis_url, printable_url
 
 PUBLIC_PORT = 3478
 """UDP port of a relay's public listener (IANA: STUN, TURN)."""
@@ -84,10 +85,10 @@ REDIS = Setting(
     "Where relays of one site remember routes for each other: redis://, rediss:// or unix://, with +sentinel or"
     " +cluster after the first word for those; none for none. A password belongs into --redis-password-file, the"
     " variable or the configuration file, never on the command line.",
-    lambda value: None if value == "none" else text.parse_redis_url(value),
+    lambda value: None if value == "none" else parse_redis_url(value),
     shared=True,
     default_help="none",
-    printable=text.printable_url,
+    printable=printable_url,
 )
 REDIS_PASSWORD_FILE = Setting(
     "redis_password_file",

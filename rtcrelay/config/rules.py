@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from rtcrelay.config import text
 from rtcrelay.config.options import KEY_FILE, PROGRAMS
+from rtcrelay.config.redis_url import printable_url, url_has_password
 from rtcrelay.config.settings import RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.sources import Value, load_files, resolve
 from rtcrelay.config.text import Address
@@ -255,10 +256,10 @@ def _redis(url: Value, password_file: Value) -> str | None:
     """The URL, if its password is where other users of the machine cannot see it, and in one place only."""
     if url.parsed is None:
         return None
-    has_password = text.url_has_password(url.parsed)
+    has_password = url_has_password(url.parsed)
     if has_password and url.origin.startswith("--"):
         raise ConfigError(
-            f"{url.origin}: {text.printable_url(url.parsed)!r} came with a password, and every user of this machine"
+            f"{url.origin}: {printable_url(url.parsed)!r} came with a password, and every user of this machine"
             " can read command lines",
             hint="--redis-password-file FILE, or the whole URL in RTCRELAY_REDIS or in a configuration file",
         )

@@ -7,15 +7,16 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from rtcrelay.config import RelaySettings
-from rtcrelay.config.text import format_address, printable_url
+from rtcrelay.config.redis_url import printable_url
+from rtcrelay.config.text import format_address
 from rtcrelay.errors import RtcrelayError
-from rtcrelay.relay.late_store import LateStore
 from rtcrelay.relay.route_cache import RouteCache
+from rtcrelay.store.late_store import LateStore
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Relay
     from rtcrelay.relay.event_feed import EventFeed
-    from rtcrelay.relay.redis_store import RouteStore
+    from rtcrelay.store.redis_store import RedisStore
 
 log = logging.getLogger("rtcrelay.relay.route_cache")
 
@@ -80,10 +81,10 @@ def keeper(relay: Relay, feed: EventFeed, settings: RelaySettings, password: str
     if url is None:
         return None
 
-    def make() -> RouteStore:
-        from rtcrelay.relay.redis_store import RouteStore
+    def make() -> RedisStore:
+        from rtcrelay.store.redis_store import RedisStore
 
-        return RouteStore(url, password)
+        return RedisStore(url, password)
 
     store = LateStore(printable_url(url), make)
     cache = RouteCache(

@@ -30,6 +30,7 @@ BASE = {
     "http",
     "admin",
     "metrics",
+    "store",
     "__init__",
 }
 MIDDLE = {"relay", "transceiver", "client", "signaling", "debug"}
@@ -46,6 +47,7 @@ ALLOWED = {
     "http": {"errors", "_dataplane", "config", "daemon", "metrics", "secret_files", "__init__"},
     "admin": {"errors", "config", "daemon", "http", "keys", "key_rotation", "__init__"},
     "metrics": {"errors", "config", "daemon", "keys", "__init__"},
+    "store": {"errors", "_dataplane", "config", "keys", "metrics", "__init__"},
     "rtc": BASE,
     "audio": BASE | {"rtc"},
     **{name: BASE | {"rtc", "audio"} for name in MIDDLE},
@@ -59,7 +61,7 @@ DOORS = {
     "rich": ("cli/render.py",),
     "aiortc": ("rtc/",),
     "scapy": ("debug/",),
-    "redis": ("relay/redis_store.py",),
+    "redis": ("store/redis_store.py", "store/redis_client.py"),
     "prometheus_client": ("metrics/",),
     "pydantic": (),
     "click": (),
@@ -139,6 +141,7 @@ EVERY_START = (
     "metrics/listener.py",
     "relay/service.py",
     "relay/policy.py",
+    "store/redis_password.py",
     "cli/app.py",
 )
 SLOW = {"aiohttp", "aiortc", "asyncio", "av", "cryptography", "msgspec", "prometheus_client", "redis", "rich", "scapy"}

@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 from rtcrelay.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
-    from rtcrelay.relay.redis_store import RouteStore
+    from rtcrelay.store.redis_store import RedisStore
 
 
 class LateStore:
-    """A `RouteStore` that is made at its first use, in a thread, so that the event loop goes on."""
+    """A `RedisStore` that is made at its first use, in a thread, so that the event loop goes on."""
 
-    def __init__(self, name: str, make: Callable[[], RouteStore]) -> None:
+    def __init__(self, name: str, make: Callable[[], RedisStore]) -> None:
         """``name`` is the URL without its password."""
         self.name = name
         self._make = make
-        self._store: asyncio.Future[RouteStore] | None = None
+        self._store: asyncio.Future[RedisStore] | None = None
 
     async def write(self, entries: Sequence[tuple[str, str]], expire_seconds: int) -> None:
-        """See `RouteStore.write`."""
+        """See `RedisStore.write`."""
         await (await self._made()).write(entries, expire_seconds)
 
     async def read(self, keys: Sequence[str]) -> list[str | None]:
-        """See `RouteStore.read`."""
+        """See `RedisStore.read`."""
         return await (await self._made()).read(keys)
 
     async def ping(self) -> None:
-        """See `RouteStore.ping`."""
+        """See `RedisStore.ping`."""
         await (await self._made()).ping()
 
     async def close(self) -> None:
@@ -38,7 +38,7 @@ class LateStore:
         if self._store is not None and self._store.done() and self._store.exception() is None:
             await self._store.result().close()
 
-    async def _made(self) -> RouteStore:
+    async def _made(self) -> RedisStore:
         if self._store is None:
             self._store = asyncio.ensure_future(self._import())
         try:
@@ -46,6 +46,6 @@ class LateStore:
         except ConfigError as error:  # a URL that only redis-py finds wrong
             raise BackendError(str(error)) from error
 
-    async def _import(self) -> RouteStore:
-        await asyncio.to_thread(__import__, "rtcrelay.relay.redis_store")
+    async def _import(self) -> RedisStore:
+        await asyncio.to_thread(__import__, "rtcrelay.store.redis_store")
         return self._make()
