@@ -82,9 +82,9 @@ NODES = Setting(
 REDIS = Setting(
     "redis",
     "URL",
-    "Where relays of one site remember routes for each other: redis://, rediss:// or unix://, with +sentinel or"
-    " +cluster after the first word for those; none for none. A password belongs into --redis-password-file, the"
-    " variable or the configuration file, never on the command line.",
+    "Where the relays of one site remember routes for each other, and all nodes show that they are alive: redis://,"
+    " rediss:// or unix://, with +sentinel or +cluster after the first word for those; none for none. A password"
+    " belongs into --redis-password-file, the variable or the configuration file, never on the command line.",
     lambda value: None if value == "none" else parse_redis_url(value),
     shared=True,
     default_help="none",
@@ -288,6 +288,8 @@ TRANSCEIVER = (
         text.duration_between(0, 86_400),
         "25s",
     ),
+    REDIS,
+    REDIS_PASSWORD_FILE,
     Setting(
         "direct", "ADDR", "Also take media at this UDP address without a relay (no SPP).", text.address(concrete=True)
     ),

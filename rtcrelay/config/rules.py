@@ -87,6 +87,8 @@ def transceiver_settings(
         max_sessions=found["max_sessions"].parsed,
         max_session_seconds=found["max_session_duration"].parsed,
         drain_timeout_seconds=found["drain_timeout"].parsed,
+        redis=_redis(found["redis"], found["redis_password_file"]),
+        redis_password_file=found["redis_password_file"].parsed,
         direct=found["direct"].parsed,
         admin_socket=found["admin"].parsed,
         metrics=found["metrics"].parsed,

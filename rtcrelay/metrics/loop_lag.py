@@ -38,7 +38,7 @@ class LoopLag:
         """The samples so far."""
         self._name, self._loop, self._clock, self._interval = name, loop, clock, interval
         self._handle: _Handle | None = None
-        self._due = 0.0
+        self._due = self._worst = 0.0
 
     def __enter__(self) -> LoopLag:
         self._arm()
@@ -53,11 +53,18 @@ class LoopLag:
         """See `pages.MetricsSource`."""
         return [histogram(self._name, "Time by which the event loop was late, sampled by a timer.", self.seconds)]
 
+    def pull_worst(self) -> float:
+        """The longest lag since the last call, in seconds."""
+        worst, self._worst = self._worst, 0.0
+        return worst
+
     def _arm(self) -> None:
         self._due = self._clock() + self._interval
         self._handle = self._loop.call_later(self._interval, self._fire)
 
     def _fire(self) -> None:
         # A timer in whole milliseconds may come a little early, which is no lag.
-        self.seconds.observe(max(0.0, self._clock() - self._due))
+        lag = max(0.0, self._clock() - self._due)
+        self._worst = max(self._worst, lag)
+        self.seconds.observe(lag)
         self._arm()

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rtcrelay.errors import BackendError, ConfigError
+from rtcrelay.config.redis_url import printable_url
+from rtcrelay.errors import BackendError, ExitStatus
 
 if TYPE_CHECKING:
+    from rtcrelay.store.redis_command import Command
     from rtcrelay.store.redis_store import RedisStore
 
 
@@ -29,6 +31,10 @@ class LateStore:
         """See `RedisStore.read`."""
         return await (await self._made()).read(keys)
 
+    async def run(self, *commands: Command) -> list[object]:
+        """See `RedisStore.run`."""
+        return await (await self._made()).run(*commands)
+
     async def ping(self) -> None:
         """See `RedisStore.ping`."""
         await (await self._made()).ping()
@@ -43,9 +49,21 @@ class LateStore:
             self._store = asyncio.ensure_future(self._import())
         try:
             return await asyncio.shield(self._store)
-        except ConfigError as error:  # a URL that only redis-py finds wrong
-            raise BackendError(str(error)) from error
+        except Exception as error:  # a library that is broken or missing, a URL that only redis-py finds wrong
+            reason = f"{type(error).__name__}: {error}"
+            raise BackendError(f"{self.name} cannot be used: {reason}", status=ExitStatus.UNAVAILABLE) from error
 
     async def _import(self) -> RedisStore:
         await asyncio.to_thread(__import__, "rtcrelay.store.redis_store")
         return self._make()
+
+
+def late_store(url: str, password: str | None) -> LateStore:
+    """A store for a service."""
+
+    def make() -> RedisStore:
+        from rtcrelay.store.redis_store import RedisStore
+
+        return RedisStore(url, password)
+
+    return LateStore(printable_url(url), make)

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
 from rtcrelay.config.redis_url import printable_url, read_redis_url
 from rtcrelay.errors import BackendError, ExitStatus
 from rtcrelay.store.redis_client import open_client
+from rtcrelay.store.redis_command import Command
 
 CONNECT_SECONDS: Final = 0.5
 ANSWER_SECONDS: Final = 0.25
 """A question is worth 20 ms to the packet that waits, and a little more to those that follow it."""
 SCAN_COUNT: Final = 1000
 """Keys that the server looks at for one page: 1 ms of its time, in which it answers nobody else."""
-
-Command: TypeAlias = tuple[str | bytes | int | float, ...]
-"""A command of Redis and its arguments."""
 
 
 class RedisStore:
