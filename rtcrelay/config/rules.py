@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rtcrelay.config import text
-from rtcrelay.config.options import KEY_FILE, PROGRAMS
+from rtcrelay.config.options import KEY_FILE, PROGRAMS, REDIS, REDIS_PASSWORD_FILE
 from rtcrelay.config.redis_url import printable_url, url_has_password
 from rtcrelay.config.settings import RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.sources import Value, load_files, resolve
@@ -147,6 +147,22 @@ def find_sites(config: Path | None = None, environ: Mapping[str, str] | None = N
     """The sites file that ``serve signaling`` would read. Raises ConfigError if none is named."""
     found = resolve_all("signaling", {}, config, os.environ if environ is None else environ)["sites"]
     return _sites(found)
+
+
+def find_redis(
+    flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[str, Path | None]:
+    """(URL, password file) of the Redis that services with these options would use. Raises ConfigError if none is
+    named."""
+    environ = os.environ if environ is None else environ
+    files = load_files(config, environ)
+    url, password_file = (resolve(None, setting, flags, files, environ) for setting in (REDIS, REDIS_PASSWORD_FILE))
+    found = _redis(url, password_file)
+    if found is None:
+        raise ConfigError(
+            "no Redis is configured", hint="--redis redis://HOST:PORT, RTCRELAY_REDIS or redis in a configuration file"
+        )
+    return found, password_file.parsed
 
 
 def find_admin_sockets(

@@ -80,6 +80,16 @@ async def test_heartbeats_go_on_after_a_stalled_and_a_restarted_server(server: S
         assert [node.node for node in (await read_nodes(store)).found] == ["a"]
 
 
+async def test_a_node_that_ends_in_the_middle_of_a_heartbeat_ends(store: RedisStore) -> None:
+    for turns in range(12):
+        async with asyncio.timeout(5), Beacon(store, PlayedNode()) as beacon:
+            counts = beacon.counts
+            await until(lambda counts=counts: counts.written >= 1)  # type: ignore[misc]  # mypy sees no default
+            beacon.beat_soon()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+
 async def test_keys_of_another_type_are_errors_or_counted_but_never_raised(store: RedisStore) -> None:
     await store.run(("SADD", f"{PREFIX}7:set", "x"), ("ZADD", INDEX, 2**52, "7:set"), ("ZADD", INDEX, 2**52, "7:gone"))
     nodes = await read_nodes(store)

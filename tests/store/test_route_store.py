@@ -262,6 +262,19 @@ async def test_a_server_that_talks_nonsense_is_an_error_and_no_more(answer: byte
     server.close()
 
 
+@pytest.mark.parametrize("turns", range(1, 4))
+async def test_a_cancelled_question_is_cancelled(store: RedisStore, turns: int) -> None:
+    await store.ping()
+    for question in (store.run(("GET", "a")), store.read(["a"]), store.write([("a", "1")], 5), store.ping()):
+        task = asyncio.ensure_future(question)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await store.read(["b"]) == [None], "answers and questions still belong together"
+
+
 async def test_a_listing_has_every_key_of_the_pattern(store: RedisStore) -> None:
     entries = [(f"mine:{number}", "1") for number in range(5000)]
     await store.write([*entries, ("other", "1")], 60)
