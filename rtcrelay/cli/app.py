@@ -29,6 +29,8 @@ COMMANDS = {
     "flows": ("rtcrelay.cli.flows", "Watch the paths of running relays: where each leads, and how it fares."),
     "sessions": ("rtcrelay.cli.sessions", "Watch and end the calls of running transceivers."),
     "capture": ("rtcrelay.cli.capture", "Capture both legs of chosen flows in running relays, as pcapng."),
+    "routes": ("rtcrelay.cli.routes", "Look into the route cache: what relays remember for each other in Redis."),
+    "nodes": ("rtcrelay.cli.nodes", "Show the relays and transceivers of a site, and have some take no new calls."),
     "ufrag": ("rtcrelay.cli.ufrag", "Make and read routing ufrags."),
     "stun": ("rtcrelay.cli.stun", "Read and write STUN messages."),
     "spp": ("rtcrelay.cli.spp", "Read the header between relays and transceivers."),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rtcrelay.config import text
+from rtcrelay.config.redis_url import parse_redis_url, printable_url
 
 PUBLIC_PORT = 3478
 """UDP port of a relay's public listener (IANA: STUN, TURN)."""
@@ -81,13 +82,13 @@ NODES = Setting(
 REDIS = Setting(
     "redis",
     "URL",
-    "Where relays of one site remember routes for each other: redis://, rediss:// or unix://, with +sentinel or"
-    " +cluster after the first word for those; none for none. A password belongs into --redis-password-file, the"
-    " variable or the configuration file, never on the command line.",
-    lambda value: None if value == "none" else text.parse_redis_url(value),
+    "Where the relays of one site remember routes for each other, and all nodes show that they are alive: redis://,"
+    " rediss:// or unix://, with +sentinel or +cluster after the first word for those; none for none. A password"
+    " belongs into --redis-password-file, the variable or the configuration file, never on the command line.",
+    lambda value: None if value == "none" else parse_redis_url(value),
     shared=True,
     default_help="none",
-    printable=text.printable_url,
+    printable=printable_url,
 )
 REDIS_PASSWORD_FILE = Setting(
     "redis_password_file",
@@ -315,6 +316,8 @@ TRANSCEIVER = (
         text.duration_between(0, 86_400),
         "25s",
     ),
+    REDIS,
+    REDIS_PASSWORD_FILE,
     Setting(
         "direct", "ADDR", "Also take media at this UDP address without a relay (no SPP).", text.address(concrete=True)
     ),

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rtcrelay.config import text
-from rtcrelay.config.options import KEY_FILE, PROGRAMS
+from rtcrelay.config.options import KEY_FILE, PROGRAMS, REDIS, REDIS_PASSWORD_FILE
+from rtcrelay.config.redis_url import printable_url, url_has_password
 from rtcrelay.config.settings import ParrotSettings, RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.sources import Value, load_files, resolve
 from rtcrelay.config.text import Address
@@ -89,6 +90,8 @@ def transceiver_settings(
         max_idle_seconds=found["max_session_idle"].parsed,
         max_bit_rate=found["max_session_bit_rate"].parsed,
         drain_timeout_seconds=found["drain_timeout"].parsed,
+        redis=_redis(found["redis"], found["redis_password_file"]),
+        redis_password_file=found["redis_password_file"].parsed,
         direct=found["direct"].parsed,
         admin_socket=found["admin"].parsed,
         metrics=found["metrics"].parsed,
@@ -162,6 +165,22 @@ def find_sites(config: Path | None = None, environ: Mapping[str, str] | None = N
     """The sites file that ``serve signaling`` would read. Raises ConfigError if none is named."""
     found = resolve_all("signaling", {}, config, os.environ if environ is None else environ)["sites"]
     return _sites(found)
+
+
+def find_redis(
+    flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[str, Path | None]:
+    """(URL, password file) of the Redis that services with these options would use. Raises ConfigError if none is
+    named."""
+    environ = os.environ if environ is None else environ
+    files = load_files(config, environ)
+    url, password_file = (resolve(None, setting, flags, files, environ) for setting in (REDIS, REDIS_PASSWORD_FILE))
+    found = _redis(url, password_file)
+    if found is None:
+        raise ConfigError(
+            "no Redis is configured", hint="--redis redis://HOST:PORT, RTCRELAY_REDIS or redis in a configuration file"
+        )
+    return found, password_file.parsed
 
 
 def find_admin_sockets(
@@ -282,10 +301,10 @@ def _redis(url: Value, password_file: Value) -> str | None:
     """The URL, if its password is where other users of the machine cannot see it, and in one place only."""
     if url.parsed is None:
         return None
-    has_password = text.url_has_password(url.parsed)
+    has_password = url_has_password(url.parsed)
     if has_password and url.origin.startswith("--"):
         raise ConfigError(
-            f"{url.origin}: {text.printable_url(url.parsed)!r} came with a password, and every user of this machine"
+            f"{url.origin}: {printable_url(url.parsed)!r} came with a password, and every user of this machine"
             " can read command lines",
             hint="--redis-password-file FILE, or the whole URL in RTCRELAY_REDIS or in a configuration file",
         )

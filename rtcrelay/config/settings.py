@@ -43,7 +43,7 @@ class RelaySettings:
     watch_legs: bool = True
     """Whether loss, jitter and round trip of each leg are read in passing."""
     redis: str | None = field(default=None, repr=False)
-    """URL of the route cache, perhaps with a password; None: no route cache."""
+    """URL of the route cache and of heartbeats, perhaps with a password; None: neither."""
     redis_password_file: Path | None = None
     """File with its password."""
     admin_socket: Path | None = None
@@ -109,6 +109,10 @@ class TransceiverSettings:
     """Bits per second of voice that are taken from a client; 0: any."""
     drain_timeout_seconds: float = 25.0
     """How long sessions may go on after SIGTERM."""
+    redis: str | None = field(default=None, repr=False)
+    """URL of heartbeats, perhaps with a password; None: none."""
+    redis_password_file: Path | None = None
+    """File with its password."""
     direct: Address | None = None
     """UDP address for media without a relay."""
     admin_socket: Path | None = None

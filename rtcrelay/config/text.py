@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import SplitResult, urlsplit
 
 Address: TypeAlias = tuple[str, int]
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -149,57 +148,6 @@ def parse_origin(text: str) -> str:
     if text != "*" and not re.fullmatch(r"https?://[a-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?", text):
         raise ValueError("is not a web origin, expected for example https://example.org or *")
     return text
-
-
-REDIS_SCHEMES = (
-    "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
-)  # fmt: skip
-
-
-def parse_redis_url(text: str) -> str:
-    """A URL of `REDIS_SCHEMES`. Sentinel's lists its sentinels and names the group: ``…://a:26379,b:26379/mymaster``."""
-    parts = _split_url(text)
-    if parts.scheme not in REDIS_SCHEMES:
-        raise ValueError(f"is no URL of {', '.join(f'{scheme}://' for scheme in REDIS_SCHEMES)}")
-    if parts.scheme == "unix":
-        if not parts.path:
-            raise ValueError("has no socket, expected for example unix:///run/redis/redis.sock")
-        return text
-    for word in parts.netloc.rpartition("@")[2].split(","):
-        try:
-            host = urlsplit(f"//{word}")
-            known = bool(host.hostname) and host.port != 0
-        except ValueError:
-            known = False
-        if not known:
-            raise ValueError("has no host and port, expected for example redis://10.0.0.9:6379")
-    if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
-        raise ValueError("has no group, expected for example redis+sentinel://a:26379,b:26379/mymaster")
-    return text
-
-
-def url_has_password(url: str) -> bool:
-    """Whether a URL holds a password, before its host or in its query."""
-    parts = _split_url(url)
-    return ":" in parts.netloc.rpartition("@")[0] or "password=" in parts.query.lower()
-
-
-def printable_url(url: str) -> str:
-    """The URL without user, password and query, for messages."""
-    try:
-        parts = _split_url(url)
-    except ValueError:
-        return "(not a URL)"
-    if not parts.scheme:
-        return url.rpartition("@")[2].partition("?")[0]
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _split_url(text: str) -> SplitResult:
-    try:
-        return urlsplit(text)
-    except ValueError:
-        raise ValueError("is not a URL, expected for example redis://10.0.0.9:6379") from None
 
 
 def parse_ip(text: str) -> str:

@@ -28,7 +28,7 @@ def redis(patient: Patient) -> Iterator[Finding]:
     if url is None:
         yield Finding("redis.server", Verdict.SKIP, "no Redis is configured, and none is needed")
         return
-    from rtcrelay.relay.redis_password import read_redis_password
+    from rtcrelay.store.redis_password import read_redis_password
 
     try:
         password = read_redis_password(getattr(with_redis, "redis_password_file", None))
@@ -42,9 +42,9 @@ def _url(settings: object) -> str | None:
 
 
 async def _examine(url: str, password: str | None, seconds: float) -> list[Finding]:
-    from rtcrelay.relay.redis_store import RouteStore
+    from rtcrelay.store.redis_store import RedisStore
 
-    store = RouteStore(url, password)
+    store = RedisStore(url, password)
     try:
         async with asyncio.timeout(seconds):
             await store.ping()
@@ -76,12 +76,9 @@ async def _ping(store: Any) -> float:
 
 async def _has_msetex(store: Any) -> bool | None:
     """Whether the server knows the command; asked without arguments, which it refuses. None: it does not say."""
-    try:
-        await store.run(("MSETEX",))
-    except RtcrelayError as error:
-        text = str(error).lower()
-        return False if "unknown command" in text else True if "wrong number of arguments" in text else None
-    return True
+    (reply,) = await store.run(("MSETEX",))
+    text = str(reply).lower()
+    return False if "unknown command" in text else True if "wrong number of arguments" in text else None
 
 
 def _version(facts: Mapping[str, Any]) -> Finding:

@@ -45,7 +45,7 @@ class LoopLag:
         self._name, self._loop, self._clock, self._interval = name, loop, clock, interval
         self._on_sample = on_sample
         self._handle: _Handle | None = None
-        self._due = 0.0
+        self._due = self._worst = 0.0
 
     def __enter__(self) -> LoopLag:
         self._arm()
@@ -60,6 +60,11 @@ class LoopLag:
         """See `pages.MetricsSource`."""
         return [histogram(self._name, "Time by which the event loop was late, sampled by a timer.", self.seconds)]
 
+    def pull_worst(self) -> float:
+        """The longest lag since the last call, in seconds."""
+        worst, self._worst = self._worst, 0.0
+        return worst
+
     def _arm(self) -> None:
         self._due = self._clock() + self._interval
         self._handle = self._loop.call_later(self._interval, self._fire)
@@ -67,6 +72,8 @@ class LoopLag:
     def _fire(self) -> None:
         # A timer in whole milliseconds may come a little early, which is no lag.
         now = self._clock()
-        self.seconds.observe(max(0.0, now - self._due))
+        lag = max(0.0, now - self._due)
+        self._worst = max(self._worst, lag)
+        self.seconds.observe(lag)
         self._on_sample(now)
         self._arm()

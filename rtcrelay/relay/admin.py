@@ -19,6 +19,7 @@ from rtcrelay.relay.cache_metrics import CacheMetrics
 from rtcrelay.relay.capture import Captures
 from rtcrelay.relay.flow_events import FlowEvents
 from rtcrelay.relay.metrics import RelayMetrics
+from rtcrelay.store.beacon_metrics import BeaconMetrics
 
 if TYPE_CHECKING:
     from rtcrelay.config import Address
@@ -52,6 +53,8 @@ async def start_admin(
     sources: list[MetricsSource] = [ProcessMetrics("relay", lambda: control.key_file), _relay_metrics(control)]
     if control.route_cache is not None:
         sources.append(CacheMetrics(control.route_cache))
+    if control.beacon is not None:
+        sources.append(BeaconMetrics(control.beacon, looks=True))
     pages = Pages(control, sources)
     if admin_socket is not None:
         stack.push_async_callback(await start_http(application(control, pages), admin_socket))

@@ -7,15 +7,14 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from rtcrelay.config import RelaySettings
-from rtcrelay.config.text import format_address, printable_url
+from rtcrelay.config.text import format_address
 from rtcrelay.errors import RtcrelayError
-from rtcrelay.relay.late_store import LateStore
 from rtcrelay.relay.route_cache import RouteCache
+from rtcrelay.store.late_store import LateStore
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Relay
     from rtcrelay.relay.event_feed import EventFeed
-    from rtcrelay.relay.redis_store import RouteStore
 
 log = logging.getLogger("rtcrelay.relay.route_cache")
 
@@ -47,7 +46,6 @@ class CacheKeeper:
                 await self._cache.flush()
         except (TimeoutError, RtcrelayError) as error:
             log.warning("%d routes were not written: %s", self._cache.waiting, str(error) or "no time left")
-        await self._store.close()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -74,18 +72,8 @@ class CacheKeeper:
             await asyncio.sleep(RESTART_SECONDS)
 
 
-def keeper(relay: Relay, feed: EventFeed, settings: RelaySettings, password: str | None) -> CacheKeeper | None:
-    """What keeps the route cache of a running relay; None without ``--redis``. Redis itself is imported later."""
-    url = settings.redis
-    if url is None:
-        return None
-
-    def make() -> RouteStore:
-        from rtcrelay.relay.redis_store import RouteStore
-
-        return RouteStore(url, password)
-
-    store = LateStore(printable_url(url), make)
+def keeper(relay: Relay, feed: EventFeed, settings: RelaySettings, store: LateStore) -> CacheKeeper:
+    """What keeps the route cache of a running relay."""
     cache = RouteCache(
         relay,
         feed,

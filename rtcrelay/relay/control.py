@@ -17,11 +17,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import rtcrelay
-from rtcrelay._dataplane import Relay
+from rtcrelay._dataplane import Policy, Relay
 from rtcrelay.config import Address, RelaySettings
 from rtcrelay.config.text import format_address
 from rtcrelay.daemon import handle_end_signals, sd_notify, watchdog_seconds
-from rtcrelay.errors import ExitStatus, RtcrelayError
+from rtcrelay.errors import ExitStatus, RtcrelayError, StateError
 from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.metrics.late import bind_late
@@ -29,9 +29,16 @@ from rtcrelay.relay import takeover
 from rtcrelay.relay.cache_keeper import CacheKeeper, keeper
 from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.flow_row import flow_row
-from rtcrelay.relay.policy import load_policy
+from rtcrelay.relay.node_hints import NodeHints
+from rtcrelay.relay.policy import load_policy, make_policy
+from rtcrelay.relay.presence import RelayPresence
 from rtcrelay.relay.succession import Succession
 from rtcrelay.relay.watch import Watch
+from rtcrelay.store.beacon import Beacon
+from rtcrelay.store.directory import Nodes
+from rtcrelay.store.late_store import LateStore, late_store
+from rtcrelay.store.node_entry import Order
+from rtcrelay.store.standing import Standing
 
 log = logging.getLogger("rtcrelay.relay")
 
@@ -60,13 +67,18 @@ class Control:
         self._key_file = key_file
         self._reread = reread
         self._started = time.monotonic()
-        self._is_draining = False
+        self.standing = Standing()
+        """Whether new calls are wanted."""
+        self.hints = NodeHints()
+        """Where node ids lead, beyond the settings."""
         self._redis_password = redis_password
         self._succession: Succession | None = None
         self.feed = EventFeed(relay)
         """What happens to paths, for whoever listens."""
         self.route_cache: CacheKeeper | None = None
         """The route cache, once it is started; None without one."""
+        self.beacon: Beacon | None = None
+        """The heartbeats, once they are started; None without Redis."""
 
     def run(
         self,
@@ -90,7 +102,7 @@ class Control:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         watch = Watch(self.unhealthy, self._counts, sd_notify, watchdog_seconds(os.environ))
         async with AsyncExitStack() as stack:
-            self.route_cache = keeper(self._relay, self.feed, self._settings, self._redis_password)
+            store = self._open_store()
             if late_metrics is not None:
                 metrics_socket = await bind_late(late_metrics, stack)
             if admin_socket is not None or metrics_socket is not None:
@@ -101,16 +113,29 @@ class Control:
                 path = takeover.socket_path(self._settings.admin_socket)
                 self._succession = Succession(path, self._relay, self._settings.listeners, end.set)
                 await stack.enter_async_context(self._succession)
-            if self.route_cache is not None:
+            if store is not None and self.route_cache is not None and self.beacon is not None:
+                stack.push_async_callback(store.close)
                 await stack.enter_async_context(self.route_cache)
+                await stack.enter_async_context(self.beacon)
             sd_notify("READY=1\nSTATUS=forwarding")
             failure = await _first_failure(watch, end)
             if failure is not None:
                 log.error("%s, so this relay must be restarted: ending with %d", failure, ExitStatus.SOFTWARE)
             if not self.has_successor:  # else the service goes on
                 sd_notify("STOPPING=1\nSTATUS=stopping")
+            elif self.beacon is not None:
+                self.beacon.leaves = False
             log.info("stopping")
         return ExitStatus.OK if failure is None else ExitStatus.SOFTWARE
+
+    def _open_store(self) -> LateStore | None:
+        """Where routes and heartbeats go, and what keeps them; None without ``--redis``. Redis is imported later."""
+        if self._settings.redis is None:
+            return None
+        store = late_store(self._settings.redis, self._redis_password)
+        self.route_cache = keeper(self._relay, self.feed, self._settings, store)
+        self.beacon = Beacon(store, RelayPresence(self), self._on_nodes)
+        return store
 
     def reload(self) -> None:
         """Applies the settings and keys as they are now to every packet from now on.
@@ -118,8 +143,9 @@ class Control:
         Raises ConfigError; then everything stays as it was.
         """
         settings = self._reread()
-        key_file, policy = load_policy(settings)
-        self._relay.reload(policy)
+        key_file, _ = load_policy(settings)
+        self.hints.handle_nodes((), settings, time.monotonic())
+        self._relay.reload(self._policy(settings, key_file))
         for field in dataclasses.fields(settings):
             if field.name not in _RELOADABLE and getattr(settings, field.name) != getattr(self._settings, field.name):
                 log.warning("%s has changed, which takes effect at the next start", field.name)
@@ -146,15 +172,44 @@ class Control:
 
     def unready(self) -> str | None:
         """Why a load balancer should send nothing new here, or None. Sockets are bound and keys loaded by now."""
-        return "draining" if self._is_draining else None
+        return self.standing.reason
 
     def drain(self, draining: bool) -> dict[str, Any]:
-        """Has load balancers move away, or come back. Forwarding goes on as before, also of new paths."""
-        if draining != self._is_draining:
-            self._is_draining = draining
-            log.info("draining: not ready for more, still forwarding" if draining else "no longer draining")
-            sd_notify(f"STATUS={'draining' if draining else 'forwarding'}")
+        """Has load balancers move away, or come back. Forwarding goes on as before, also of new paths.
+
+        Raises StateError if an order through Redis stands against coming back.
+        """
+        was, self.standing.is_draining_here = self.standing.reason, draining
+        self._on_standing(was)
+        if not draining and self.standing.reason is not None:
+            raise StateError(f"this relay is {self.standing.reason}", hint="rtcrelay nodes uncordon")
         return {"kind": "drain", "v": 1, "draining": draining, "flows": self._relay.gauges()["flows"]}
+
+    def obey(self, order: Order) -> None:
+        """Does what an operator wants through Redis. A relay that drains has no deadline: whoever stops it decides."""
+        was, self.standing.order = self.standing.reason, order
+        log.info("%s wants this relay to be %s", order.by, order.state)
+        self._on_standing(was)
+
+    def _on_standing(self, was: str | None) -> None:
+        reason = self.standing.reason
+        if reason == was:
+            return
+        if (reason is None) != (was is None):
+            log.info("%s: not ready for more, still forwarding" if reason else "no longer %s", reason or "draining")
+            self._relay.reload(self._policy(self._settings, self._key_file))
+        sd_notify(f"STATUS={reason or 'forwarding'}")
+        if self.beacon is not None:
+            self.beacon.beat_soon()
+
+    def _on_nodes(self, nodes: Nodes) -> None:
+        if self.hints.handle_nodes(nodes.found, self._settings, time.monotonic()):
+            log.info("heartbeats name %d transceivers by their node ids", len(self.hints.table))
+            self._relay.reload(self._policy(self._settings, self._key_file))
+
+    def _policy(self, settings: RelaySettings, key_file: KeyFile) -> Policy:
+        draining = self.standing.reason is not None
+        return make_policy(settings, key_file, hints=self.hints.table, draining=draining)
 
     @property
     def has_successor(self) -> bool:
@@ -163,8 +218,8 @@ class Control:
 
     @property
     def is_draining(self) -> bool:
-        """Whether `drain` asked load balancers to move away."""
-        return self._is_draining
+        """Whether load balancers are asked to move away."""
+        return self.standing.reason is not None
 
     @property
     def relay(self) -> Relay:
@@ -205,7 +260,8 @@ class Control:
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started, 3),
             "cluster": self._settings.cluster,
-            "is_draining": self._is_draining,
+            "is_draining": self.is_draining,
+            "state": self.standing.state,
             "listeners": [
                 {"public": format_address(public), "internal": format_address(internal), "ingress": internal[1]}
                 for public, internal in self._relay.listeners()
@@ -215,6 +271,8 @@ class Control:
             "counters": dict(sorted({**self._relay.counters(), "receive_overflows": self.receive_overflows()}.items())),
             "drops": dict(sorted(self._relay.drops().items())),
             "route_cache": None if self.route_cache is None else self.route_cache.stats(),
+            "heartbeat": None if self.beacon is None else self.beacon.stats(),
+            "node_hints": len(self.hints.table),
         }
 
     def keys(self) -> list[dict[str, Any]]:

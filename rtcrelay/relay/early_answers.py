@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
-from rtcrelay.relay.route_entry import PathKey, routes_of
+from rtcrelay.store.route_entry import PathKey, routes_of
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Event, Relay

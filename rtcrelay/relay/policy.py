@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rtcrelay._dataplane import Policy, RelayConfig
-from rtcrelay.config import RelaySettings
+from rtcrelay.config import Address, RelaySettings
 from rtcrelay.errors import ConfigError
 from rtcrelay.keys import KeyFile, load_key_file, refuse_demo_key
 
@@ -12,18 +14,32 @@ def load_policy(settings: RelaySettings) -> tuple[KeyFile, Policy]:
     """Reads the keys, and makes what may change while a relay runs. Raises ConfigError."""
     key_file = load_key_file(settings.key_file)
     refuse_demo_key(key_file, settings.addresses)
+    return key_file, make_policy(settings, key_file)
+
+
+def make_policy(
+    settings: RelaySettings,
+    key_file: KeyFile,
+    *,
+    hints: Mapping[int, Address] | None = None,
+    draining: bool = False,
+) -> Policy:
+    """What may change while a relay runs, with keys that were read before. Raises ConfigError.
+
+    ``hints`` are nodes that are not in the settings. With ``draining``, probes of the public address have no answer.
+    """
     try:
-        policy = Policy(
+        return Policy(
             key_file.ring,
             cluster=settings.cluster,
             transceivers=settings.transceivers,
             peers=settings.peers,
-            nodes=settings.nodes,
+            nodes={**(hints or {}), **(settings.nodes or {})},
             admission_exempt=settings.admission_exempt,
+            draining=draining,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return key_file, policy
 
 
 def relay_config(settings: RelaySettings, policy: Policy) -> RelayConfig:

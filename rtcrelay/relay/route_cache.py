@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from rtcrelay.errors import BackendError
 from rtcrelay.relay.event_feed import EventFeed
-from rtcrelay.relay.route_entry import PathKey, RouteEntry, routes_of
+from rtcrelay.store.route_entry import PathKey, RouteEntry, routes_of
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Address, Event
@@ -44,7 +44,7 @@ _LOG_EVERY_SECONDS: Final = 60.0
 
 
 class Store(Protocol):
-    """Where routes are kept: a `RouteStore`."""
+    """Where routes are kept: a `RedisStore`."""
 
     name: str
 

@@ -22,7 +22,7 @@ from rtcrelay.errors import ConfigError, ExitStatus, bind_error
 from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.relay.policy import load_policy, relay_config
-from rtcrelay.relay.redis_password import read_redis_password
+from rtcrelay.store.redis_password import read_redis_password
 
 if TYPE_CHECKING:
     from rtcrelay.relay.early_answers import EarlyAnswers

@@ -21,12 +21,14 @@ from rtcrelay.daemon import END_SIGNALS, sd_notify, watchdog_seconds
 from rtcrelay.errors import ConfigError, RtcrelayError, StateError
 from rtcrelay.http.access import Access, read_token
 from rtcrelay.keys import KeyFile, load_key_file, refuse_demo_key, require_active_key
+from rtcrelay.store.standing import Standing
 from rtcrelay.transceiver.counters import End
 from rtcrelay.transceiver.shared_socket import SharedSocket
 from rtcrelay.transceiver.transceiver import Transceiver
 
 if TYPE_CHECKING:
     from rtcrelay.http.tls import Tls
+    from rtcrelay.store.node_entry import Order
 
 log = logging.getLogger("rtcrelay.transceiver")
 
@@ -68,6 +70,11 @@ class Control:
         self._deadline: asyncio.TimerHandle | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._is_ending = False
+        self._ending_rest: asyncio.TimerHandle | None = None
+        self.standing = Standing()
+        """Whether new calls are wanted."""
+        self.on_standing: Callable[[], None] = lambda: None
+        """Called when that has changed."""
         transceiver.on_empty = self._on_empty
 
     async def serve(self) -> None:
@@ -83,7 +90,7 @@ class Control:
             log.info("stopping, %d sessions are ended", self.transceiver.session_count)
             self.transceiver.close_all(End.SHUTDOWN)
         finally:
-            for timer in (self._deadline, self._watchdog):
+            for timer in (self._deadline, self._watchdog, self._ending_rest):
                 if timer is not None:
                     timer.cancel()
             for number in HANDLED_SIGNALS:
@@ -94,7 +101,8 @@ class Control:
         if self._is_ending:
             self._ended.set()
             return
-        self._is_ending = self.transceiver.is_draining = True
+        self._is_ending = self.standing.is_draining_here = self.transceiver.is_draining = True
+        self.on_standing()
         seconds, left = self.transceiver.settings.drain_timeout_seconds, self.transceiver.session_count
         extension = int((seconds + _MARGIN_SECONDS) * 1e6)
         sd_notify(f"STOPPING=1\nSTATUS=draining, {left} sessions\nEXTEND_TIMEOUT_USEC={extension}")
@@ -105,17 +113,41 @@ class Control:
         self._deadline = self._loop.call_later(seconds, self._ended.set)
 
     def drain(self, draining: bool) -> dict[str, object]:
-        """Takes no new calls, or takes them again; sessions go on. Raises StateError if this process is ending."""
+        """Takes no new calls, or takes them again; sessions go on. Raises StateError if this process is ending, or an
+        order through Redis stands against new calls."""
         if self._is_ending and not draining:
             raise StateError("this transceiver is ending and takes no more calls")
-        if draining != self.transceiver.is_draining:
-            self.transceiver.is_draining = draining
+        self.standing.is_draining_here = draining
+        self._apply_standing()
+        if not draining and self.standing.reason is not None:
+            raise StateError(f"this transceiver is {self.standing.reason}", hint="rtcrelay nodes uncordon")
+        return {"kind": "drain", "v": 1, "draining": draining, "sessions": self.transceiver.session_count}
+
+    def obey(self, order: Order) -> None:
+        """Does what an operator wants through Redis. What is left after a deadline is ended, the process is not."""
+        self.standing.order = order
+        log.info("%s wants this transceiver to be %s", order.by, order.state)
+        if self._ending_rest is not None:
+            self._ending_rest.cancel()
+            self._ending_rest = None
+        if order.state == "draining" and order.deadline_seconds is not None:
+            self._ending_rest = self._loop.call_later(order.deadline_seconds, self._end_rest)
+        self._apply_standing()
+
+    def _end_rest(self) -> None:
+        log.info("the time to drain is over: %d sessions are ended", self.transceiver.session_count)
+        self.transceiver.close_all(End.OPERATOR)
+
+    def _apply_standing(self) -> None:
+        reason = self.standing.reason
+        if (reason is not None) != self.transceiver.is_draining:
+            self.transceiver.is_draining = reason is not None
             log.info(
-                "draining: no new calls, %d sessions go on" if draining else "no longer draining, %d sessions",
+                "draining: no new calls, %d sessions go on" if reason else "no longer draining, %d sessions",
                 self.transceiver.session_count,
             )
-            sd_notify(f"STATUS={'draining' if draining else 'taking calls'}")
-        return {"kind": "drain", "v": 1, "draining": draining, "sessions": self.transceiver.session_count}
+            sd_notify(f"STATUS={reason or 'taking calls'}")
+        self.on_standing()
 
     def reload(self) -> None:
         """Applies settings, keys, token and certificate as they are now to whatever comes from now on.
@@ -152,7 +184,7 @@ class Control:
 
     def unready(self) -> str | None:
         """Why a load balancer should send no new calls here, or None. Sockets are bound and keys loaded by now."""
-        return "draining" if self.transceiver.is_draining else None
+        return self.standing.reason
 
     # -- inside
 

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -28,14 +29,19 @@ from rtcrelay.http.tls import Tls
 from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.metrics.loop_lag import LoopLag
-from rtcrelay.metrics.pages import Pages
+from rtcrelay.metrics.pages import MetricsSource, Pages
 from rtcrelay.metrics.process import ProcessMetrics
+from rtcrelay.store.beacon import Beacon
+from rtcrelay.store.beacon_metrics import BeaconMetrics
+from rtcrelay.store.late_store import LateStore, late_store
+from rtcrelay.store.redis_password import read_redis_password
 from rtcrelay.transceiver.admin import make_admin_app
 from rtcrelay.transceiver.backends import find_backend
 from rtcrelay.transceiver.control import HANDLED_SIGNALS, Control, load_secrets
 from rtcrelay.transceiver.counters import Count
 from rtcrelay.transceiver.metrics import TransceiverMetrics
 from rtcrelay.transceiver.owner import require_addresses
+from rtcrelay.transceiver.presence import TransceiverPresence
 from rtcrelay.transceiver.shared_socket import SharedSocket
 from rtcrelay.transceiver.timer_driver import TimerDriver
 from rtcrelay.transceiver.transceiver import Transceiver
@@ -53,6 +59,7 @@ def check(settings: TransceiverSettings) -> str:
     _load_tls(settings)
     find_backend(settings.backend, settings.backend_token_file)
     require_addresses(settings)
+    read_redis_password(settings.redis_password_file)
     shown = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in keys.keys)
     scheme = "https" if settings.tls_cert else "http"
     signaling = f"{scheme}://{format_address(settings.http)}"
@@ -82,6 +89,7 @@ async def serve(settings: TransceiverSettings, reread: Callable[[], TransceiverS
     keys, token = load_secrets(settings)
     tls = _load_tls(settings)
     require_addresses(settings)
+    store = _open_store(settings)
     access = Access(token, settings.cors_origins)
     # Not the loop's time: uvloop's is rounded to milliseconds and as old as the turn. Both are CLOCK_MONOTONIC.
     transceiver = Transceiver(settings, keys, time.monotonic)
@@ -94,7 +102,12 @@ async def serve(settings: TransceiverSettings, reread: Callable[[], TransceiverS
         stack.enter_context(TimerDriver(transceiver, asyncio.get_running_loop()))
         times = SignalingTimes()
         await _start_signaling(transceiver, access, tls, times, http_socket, stack)
-        await _start_admin(control, times, admin_socket, metrics_socket, stack)
+        admission, loop = transceiver.admission, asyncio.get_running_loop()
+        lag = LoopLag("rtcrelay_transceiver_event_loop_lag_seconds", loop, on_sample=admission.handle_time)
+        admission.watch_lag(lag.seconds, transceiver.now())
+        stack.enter_context(lag)
+        beacon = await _show_oneself(control, store, lag, stack)
+        await _start_admin(control, beacon, (times, lag), (admin_socket, metrics_socket), stack)
         log.info("rtcrelay %s, transceiver %s", rtcrelay.__version__, settings.node)
         await control.serve()
 
@@ -156,22 +169,41 @@ async def _start_signaling(
     log.info("signaling on %s://%s", "https" if tls else "http", format_address(bound(listener)))
 
 
+def _open_store(settings: TransceiverSettings) -> LateStore | None:
+    """Where heartbeats go. Redis is imported now: later it would cost calls 0.1 s."""
+    if settings.redis is None:
+        return None
+    import_module("rtcrelay.store.redis_store")
+    return late_store(settings.redis, read_redis_password(settings.redis_password_file))
+
+
+async def _show_oneself(
+    control: Control, store: LateStore | None, lag: LoopLag, stack: AsyncExitStack
+) -> Beacon | None:
+    if store is None:
+        return None
+    stack.push_async_callback(store.close)
+    beacon = Beacon(store, TransceiverPresence(control, lag))
+    control.on_standing = beacon.beat_soon
+    return await stack.enter_async_context(beacon)
+
+
 async def _start_admin(
     control: Control,
-    times: SignalingTimes,
-    admin_socket: socket.socket | None,
-    metrics_socket: socket.socket | None,
+    beacon: Beacon | None,
+    measures: tuple[SignalingTimes, LoopLag],
+    sockets: tuple[socket.socket | None, socket.socket | None],
     stack: AsyncExitStack,
 ) -> None:
-    transceiver = control.transceiver
-    admission, loop = transceiver.admission, asyncio.get_running_loop()
-    lag = LoopLag("rtcrelay_transceiver_event_loop_lag_seconds", loop, on_sample=admission.handle_time)
-    admission.watch_lag(lag.seconds, transceiver.now())
-    stack.enter_context(lag)
+    """``sockets``: of the admin interface and of metrics."""
+    transceiver, (times, lag), (admin_socket, metrics_socket) = control.transceiver, measures, sockets
     settings = transceiver.settings
     media = [settings.media, *([settings.direct] if settings.direct else [])]
     numbers = TransceiverMetrics(transceiver, times, lambda: receive_overflows(media))
-    pages = Pages(control, [ProcessMetrics("transceiver", lambda: transceiver.keys), numbers, lag])
+    sources: list[MetricsSource] = [ProcessMetrics("transceiver", lambda: transceiver.keys), numbers, lag]
+    if beacon is not None:
+        sources.append(BeaconMetrics(beacon, looks=False))
+    pages = Pages(control, sources)
     if admin_socket is not None:
         stack.push_async_callback(await start_http(make_admin_app(control, pages), admin_socket))
     if metrics_socket is not None:

@@ -115,6 +115,8 @@ class Transceiver:
         else:
             route = Route("node", cluster, node=node)
         own = own_address(self.settings, http, media)
+        self.addresses = media, http
+        """Where media and signaling are bound."""
         self._mint = Mint(self.keys, route, own)
         self.owners = Owners(owner_rules(self.settings, self.keys), own)
         self._probes = ProbeResponder(self, self.counters, self.keys, route)

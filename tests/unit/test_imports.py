@@ -30,6 +30,7 @@ BASE = {
     "http",
     "admin",
     "metrics",
+    "store",
     "__init__",
 }
 MIDDLE = {"relay", "transceiver", "client", "signaling", "parrot", "debug"}
@@ -46,6 +47,7 @@ ALLOWED = {
     "http": {"errors", "_dataplane", "config", "daemon", "metrics", "secret_files", "__init__"},
     "admin": {"errors", "config", "daemon", "http", "keys", "key_rotation", "__init__"},
     "metrics": {"errors", "config", "daemon", "keys", "__init__"},
+    "store": {"errors", "_dataplane", "config", "keys", "metrics", "secret_files", "__init__"},
     "rtc": BASE,
     "audio": BASE | {"rtc"},
     **{name: BASE | {"rtc", "audio"} for name in MIDDLE},
@@ -60,7 +62,7 @@ DOORS = {
     "rich": ("cli/render.py",),
     "aiortc": ("rtc/",),
     "scapy": ("debug/",),
-    "redis": ("relay/redis_store.py",),
+    "redis": ("store/redis_store.py", "store/redis_client.py"),
     "prometheus_client": ("metrics/",),
     "pydantic": (),
     "click": (),
@@ -140,8 +142,9 @@ EVERY_START = (
     "metrics/listener.py",
     "relay/service.py",
     "relay/early_answers.py",
-    "relay/route_entry.py",
+    "store/route_entry.py",
     "relay/policy.py",
+    "store/redis_password.py",
     "cli/app.py",
 )
 SLOW = {"aiohttp", "aiortc", "asyncio", "av", "cryptography", "msgspec", "prometheus_client", "redis", "rich", "scapy"}

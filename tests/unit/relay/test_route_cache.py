@@ -15,7 +15,7 @@ from rtcrelay.errors import BackendError
 from rtcrelay.relay import route_cache
 from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.route_cache import RouteCache
-from rtcrelay.relay.route_entry import PathKey, RouteEntry, read_entry
+from rtcrelay.store.route_entry import PathKey, RouteEntry, read_entry
 
 Address = tuple[str, int]
 T1: Address = ("10.0.3.1", 7000)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcrelay.relay.route_entry import PathKey, RouteEntry, read_entry, read_key
+from rtcrelay.store.route_entry import PathKey, RouteEntry, read_entry, read_key
 
 ENTRY = RouteEntry(7, ("10.0.3.1", 7000), "10.0.0.5:3479", 1_700_000_000_000, 1_700_000_150_000)
 
