@@ -49,6 +49,8 @@ ALLOWED = {
     "rtc": BASE,
     "audio": BASE | {"rtc"},
     **{name: BASE | {"rtc", "audio"} for name in MIDDLE},
+    # aiortc applications on a transceiver's socket: its router, paths and ufrags, under other sessions than its own.
+    "oneport": BASE | {"rtc", "transceiver"},
     "cli": BASE | MIDDLE | {"rtc", "audio"},
     "__main__": {"cli"},
 }
@@ -57,7 +59,7 @@ ALLOWED = {
 DOORS = {
     "typer": ("cli/",),
     "rich": ("cli/render.py",),
-    "aiortc": ("rtc/",),
+    "aiortc": ("rtc/", "oneport/"),  # the second one is for applications of aiortc, and nothing else of ours
     "scapy": ("debug/",),
     "redis": ("relay/redis_store.py",),
     "prometheus_client": ("metrics/",),
