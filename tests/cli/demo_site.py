@@ -39,6 +39,17 @@ class DemoSite:
         """A transceiver's admin socket."""
         return str(self.facts["transceivers"][number]["admin"])
 
+    def here(self, line: str) -> str:
+        """A line with this site's addresses in the place of the usual ones, which may have been taken."""
+        nodes = self.facts["transceivers"]
+        usual = {"127.0.0.1:3478": self.facts["vip"]}
+        for number, node in enumerate(nodes):
+            usual[f"127.0.0.1:{7000 + number}"] = node["media"]
+            usual[f"http://127.0.0.1:{8080 + number}/whip"] = node["whip_url"]
+        for common, actual in usual.items():
+            line = line.replace(common, actual)
+        return line
+
     def run(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """A command in another terminal."""
         command = [sys.executable, "-m", "rtcrelay", *args]
@@ -74,8 +85,7 @@ def demo_site() -> Iterator[DemoSite]:
                 **{name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ},
                 "PATH": f"{bin_directory}:{os.environ['PATH']}",
                 "RUNTIME_DIRECTORY": str(site.directory),
-                "RTCRELAY_KEY_FILE": str(site.directory / "keys.toml"),
-                "RTCRELAY_CLUSTER": "1",
+                "RTCRELAY_CONFIG": str(site.directory / "relay.toml"),
             }
             yield site
         finally:

@@ -28,12 +28,11 @@ def write_shell(site: Site) -> Path:
         f'listen = ["{format_address(relay.vip)}"]\n'
         f'internal = ["{format_address(relay.internal)}"]\n'
         f"transceivers = [{media}]\n"
+        "\n[transceiver]\n"
+        f'media = "{format_address(site.transceivers[0].media)}"\n'
+        f'ingress = ["{format_address(relay.vip)}"]\n'
     )
-    variables = {
-        "RUNTIME_DIRECTORY": directory,
-        "RTCRELAY_KEY_FILE": keys,
-        "RTCRELAY_CLUSTER": site.options.cluster,
-    }
+    variables = {"RUNTIME_DIRECTORY": directory, "RTCRELAY_CONFIG": directory / "relay.toml"}
     env = directory / "env"
     env.write_text("".join(f"export {name}={shlex.quote(str(value))}\n" for name, value in variables.items()))
     return env
