@@ -20,7 +20,7 @@ from rtcrelay.errors import ExitStatus, UsageError
 app = new_group()
 
 
-@leaf(app, "version", examples="rtcrelay version --json")
+@leaf(app, "version", examples="rtcrelay version\nrtcrelay version --json")
 def version(
     common: Common, as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False
 ) -> None:

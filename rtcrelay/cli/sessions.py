@@ -125,9 +125,8 @@ def list_sessions(
     "get",
     listing=True,
     examples="""
-    rtcrelay sessions get 198.51.100.7:51234
-    rtcrelay sessions get 6f0c --json
-    rtcrelay sessions list -o jsonl | jq -r .id | xargs -n 1 rtcrelay sessions get""",
+    rtcrelay sessions get "$(rtcrelay sessions list -o jsonl | jq -r .client | head -n 1)"
+    rtcrelay sessions list -o jsonl | jq -r .id | xargs -n 1 rtcrelay sessions get --json""",
 )
 def get(
     options: Listing,

@@ -46,7 +46,7 @@ _MAX_LINE = 4096
     "encode",
     listing=True,
     examples="""
-    rtcrelay ufrag encode --endpoint 10.0.3.7:7000 --key-file keys.toml
+    rtcrelay ufrag encode --endpoint 127.0.0.1:7000 --key-file keys.toml
     rtcrelay ufrag encode --cluster 7 --node 17 --count 3 --key-file keys.toml --json""",
 )
 def encode(
@@ -106,8 +106,9 @@ def encode(
     "decode",
     listing=True,
     examples="""
-    rtcrelay ufrag decode UFRAG --key-file keys.toml
-    tshark -r call.pcap -Y stun.att.username -Te fields -e stun.att.username | rtcrelay ufrag decode -o jsonl""",
+    rtcrelay ufrag decode "$(rtcrelay ufrag encode --endpoint 127.0.0.1:7000)"
+    rtcrelay ufrag encode --node 17 --count 3 --key-file keys.toml | rtcrelay ufrag decode --key-file keys.toml -o jsonl
+    rtcrelay sessions list -o jsonl | jq -r .ufrag | rtcrelay ufrag decode""",
 )
 def decode(
     options: Listing,
