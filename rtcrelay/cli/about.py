@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated
 
 import typer
@@ -20,7 +22,7 @@ from rtcrelay.errors import ExitStatus, UsageError
 app = new_group()
 
 
-@leaf(app, "version", examples="rtcrelay version --json")
+@leaf(app, "version", examples="rtcrelay version\nrtcrelay version --json")
 def version(
     common: Common, as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False
 ) -> None:
@@ -47,7 +49,7 @@ def completion(
     from rtcrelay.cli.docs import SHELLS, completion_script
 
     if shell not in SHELLS:
-        raise UsageError(f"no completion for {shell!r}, expected {', '.join(SHELLS)}")
+        raise UsageError(f"no completion for {shell!r}, expected {', '.join(SHELLS)}", hint=_meant(shell, SHELLS))
     print(completion_script(shell), end="")
 
 
@@ -63,8 +65,8 @@ def man(
     name = f"{page.removesuffix('.1')}.1" if page.startswith("rtcrelay") else f"rtcrelay-{page}.1"
     name = name if page else "rtcrelay.1"
     if name not in pages:
-        known = ", ".join(sorted(known.removesuffix(".1").removeprefix("rtcrelay-") for known in pages))
-        raise UsageError(f"no manual page {page!r}, expected one of {known}")
+        known = sorted(known.removesuffix(".1").removeprefix("rtcrelay-") for known in pages)
+        raise UsageError(f"no manual page {page!r}, expected one of {', '.join(known)}", hint=_meant(page, known))
     if not sys.stdout.isatty() or shutil.which("man") is None:
         print(pages[name], end="")
         return ExitStatus.OK
@@ -73,3 +75,8 @@ def man(
         file.flush()
         # man is looked up as the user would
         return ExitStatus(bool(subprocess.run(["man", "-l", file.name]).returncode))  # noqa: S603, S607
+
+
+def _meant(word: str, known: Sequence[str]) -> str | None:
+    near = get_close_matches(word, known, 1)
+    return f"did you mean {near[0]}?" if near else None

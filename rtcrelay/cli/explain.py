@@ -71,7 +71,8 @@ _DROPPED = typer.Option("--dropped", help="Show dropped packets only; all are ju
     rtcrelay explain -r call.pcapng --config relay.toml
     rtcrelay explain -r call.pcapng -l 203.0.113.10:3478 --internal 10.0.0.5:3479 --transceivers 10.0.3.0/24:7000 \\
         --key-file keys.toml --dropped
-    rtcrelay stun encode --username UFRAG:F7gI | rtcrelay explain --from 198.51.100.7:51234 --key-file keys.toml""",
+    rtcrelay stun encode --username "$(rtcrelay ufrag encode --endpoint 127.0.0.1:7000):F7gI" \\
+        | rtcrelay explain --from 198.51.100.7:51234 --config relay.toml""",
 )
 def explain(
     options: Listing,

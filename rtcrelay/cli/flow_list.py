@@ -23,7 +23,7 @@ from rtcrelay.errors import ExitStatus, RtcrelayError
     listing=True,
     examples="""
     rtcrelay flows list
-    rtcrelay flows list --src 198.51.100.0/24 --state strong --sort-by -idle_s
+    rtcrelay flows list --src 127.0.0.0/8 --state strong --sort-by -idle_s
     rtcrelay flows list -o jsonl | jq 'select(.one_way)'""",
 )
 def list_flows(
@@ -74,7 +74,7 @@ def list_flows(
     listing=True,
     examples="""
     rtcrelay flows get 198.51.100.7:51234
-    rtcrelay flows get 198.51.100.7 --json""",
+    rtcrelay flows get 127.0.0.1 --json""",
 )
 def get(
     options: Listing,

@@ -45,7 +45,7 @@ _KIND = typer.Option(
     listing=True,
     examples="""
     rtcrelay flows stats
-    rtcrelay flows stats -i 10s --sort-by -count
+    rtcrelay flows stats -i 2s --sort-by -count
     rtcrelay flows stats --all --json""",
 )
 def stats(

@@ -13,7 +13,7 @@ from rtcrelay import config, keys
 from rtcrelay.admin.client import AdminClient
 from rtcrelay.cli.services import admin_option, report_all
 from rtcrelay.config.options import KEY_FILE
-from rtcrelay.errors import ExitStatus, UsageError
+from rtcrelay.errors import ExitStatus, RtcrelayError, UsageError
 from rtcrelay.key_rotation import ServerKeys, collect
 
 KEY_FILE_HELP = f"{KEY_FILE.help} [default: {KEY_FILE.default_help}] [env: {KEY_FILE.variable}]"
@@ -49,7 +49,10 @@ def refusal(message: str, hint: str) -> UsageError:
 
 def complete_key_ids(incomplete: str) -> list[str]:
     """The ids in the key ring that is configured."""
-    ring = keys.load_key_file(config.find_key_file({}))
+    try:
+        ring = keys.load_key_file(config.find_key_file({}))
+    except RtcrelayError:
+        return []
     return [str(key.id) for key in ring.keys if str(key.id).startswith(incomplete)]
 
 

@@ -36,8 +36,8 @@ from rtcrelay.key_rotation import ID_REST, revocable_from, revoke_obstacles
 from rtcrelay.keys import Key, KeyFile
 
 EXAMPLES = """
-    rtcrelay keys revoke 3 --dry-run
-    rtcrelay keys revoke 3 --key-file keys.toml --yes --reload"""
+    rtcrelay keys revoke 0 --dry-run
+    rtcrelay keys revoke 0 --key-file keys.toml --yes --reload"""
 
 _KEY = typer.Argument(metavar="KEY", help="Number of the key, 0 to 7.", autocompletion=complete_key_ids)
 _MAX_SESSION = typer.Option(

@@ -36,7 +36,7 @@ from rtcrelay.keys import KeyFile
 
 EXAMPLES = """
     rtcrelay keys rotate --dry-run
-    rtcrelay keys rotate --reload --wait --timeout 1m
+    rtcrelay keys rotate --reload --wait --timeout 10s
     rtcrelay keys rotate --key-file keys.toml --servers 6"""
 
 _SERVERS = typer.Option(

@@ -29,7 +29,7 @@ COLUMNS = (
     app,
     "generate",
     examples="""
-    rtcrelay keys generate -o keys.toml
+    rtcrelay keys generate -o new.toml
     rtcrelay keys generate | kubectl create secret generic rtcrelay-keys --from-file=keys.toml=/dev/stdin""",
 )
 def generate(

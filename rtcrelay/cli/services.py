@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import typer
 from rtcrelay import config
 from rtcrelay.admin.client import AdminClient
 from rtcrelay.cli.app import report
+from rtcrelay.config.options import CLUSTER
+from rtcrelay.config.sources import load_files, resolve
 from rtcrelay.errors import BackendError, ExitStatus, RtcrelayError, UsageError
 
 Role: TypeAlias = Literal["relay", "transceiver", "signaling"]
@@ -79,5 +82,27 @@ def _role(socket: Path) -> Role:
 
 
 def complete_sockets(incomplete: str) -> list[str]:
-    """The admin sockets of this machine; of a file system none is asked."""
-    return [str(path) for path in config.find_admin_sockets(()) if str(path).startswith(incomplete)]
+    """The admin sockets of this machine, by their names; none of them is asked."""
+    return [str(path) for path in _sockets_here() if str(path).startswith(incomplete)]
+
+
+def complete_transceivers(incomplete: str) -> list[str]:
+    """The names of the transceivers of this machine, from their sockets' names."""
+    names = [path.stem.removeprefix("transceiver-") for path in _sockets_here() if _role(path) == "transceiver"]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_cluster(incomplete: str) -> list[str]:
+    """The cluster that is configured here."""
+    try:
+        value = resolve(None, CLUSTER, {}, load_files(None, os.environ), os.environ)
+    except RtcrelayError:
+        return []
+    return [value.words[0]] if value.words[0].startswith(incomplete) else []
+
+
+def _sockets_here() -> list[Path]:
+    try:
+        return config.find_admin_sockets(())
+    except RtcrelayError:
+        return []

@@ -15,7 +15,7 @@ from rtcrelay.cli.app import new_group
 from rtcrelay.cli.flow_columns import fitting
 from rtcrelay.cli.options import Listing, leaf, parsed
 from rtcrelay.cli.render import Column, note, show_fields, show_rows
-from rtcrelay.cli.services import DRY_RUN, YES, admin_option, confirms, find_services, report_all
+from rtcrelay.cli.services import DRY_RUN, YES, admin_option, complete_transceivers, confirms, find_services, report_all
 from rtcrelay.config.text import format_duration, one_of, parse_duration, parse_name
 from rtcrelay.errors import ExitStatus, RtcrelayError, UsageError
 
@@ -29,7 +29,12 @@ _STATE = typer.Option(
     autocompletion=lambda: ["new", "checked", "connected"],
     help="new (no check came yet), checked, connected (DTLS is complete). Repeatable: any of them.",
 )
-_NODE = typer.Option("--node", metavar="NAME", help="Transceivers by name. Repeatable: any of them.")
+_NODE = typer.Option(
+    "--node",
+    metavar="NAME",
+    autocompletion=complete_transceivers,
+    help="Transceivers by name. Repeatable: any of them.",
+)
 _IDLE = typer.Option(
     "--idle-above", metavar="DURATION", help="Nothing authentic came for longer. Repeatable: any of them."
 )
@@ -125,9 +130,8 @@ def list_sessions(
     "get",
     listing=True,
     examples="""
-    rtcrelay sessions get 198.51.100.7:51234
-    rtcrelay sessions get 6f0c --json
-    rtcrelay sessions list -o jsonl | jq -r .id | xargs -n 1 rtcrelay sessions get""",
+    rtcrelay sessions get "$(rtcrelay sessions list -o jsonl | jq -r .client | head -n 1)"
+    rtcrelay sessions list -o jsonl | jq -r .id | xargs -n 1 rtcrelay sessions get --json""",
 )
 def get(
     options: Listing,

@@ -18,7 +18,7 @@ from rtcrelay.debug.stun_writing import KINDS, MessagePlan, write_planned
 from rtcrelay.errors import DataError, UsageError
 
 EXAMPLES = """
-    rtcrelay stun encode --username UFRAG:F7gI --password-file password.txt --role controlling --use-candidate
+    rtcrelay stun encode --username "$(rtcrelay ufrag encode --node 17):F7gI" --use-candidate
     rtcrelay stun encode success --mapped 198.51.100.7:51234 | rtcrelay stun decode
     rtcrelay stun encode | rtcrelay explain --from 198.51.100.7:51234 --key-file keys.toml
     rtcrelay stun encode -w request.pcap && tshark -r request.pcap -V"""

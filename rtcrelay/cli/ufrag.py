@@ -13,9 +13,10 @@ import typer
 from rtcrelay import config, keys
 from rtcrelay._dataplane import Route, UfragError, mint_ufrag
 from rtcrelay.cli.app import new_group, report
-from rtcrelay.cli.key_options import KEY_FILE_HELP
+from rtcrelay.cli.key_options import KEY_FILE_HELP, complete_key_ids
 from rtcrelay.cli.options import Listing, leaf, parsed, whole
 from rtcrelay.cli.render import Column, show_fields, show_rows
+from rtcrelay.cli.services import complete_cluster
 from rtcrelay.config.options import CLUSTER
 from rtcrelay.config.sources import load_files, resolve
 from rtcrelay.config.text import Address, address
@@ -46,7 +47,7 @@ _MAX_LINE = 4096
     "encode",
     listing=True,
     examples="""
-    rtcrelay ufrag encode --endpoint 10.0.3.7:7000 --key-file keys.toml
+    rtcrelay ufrag encode --endpoint 127.0.0.1:7000 --key-file keys.toml
     rtcrelay ufrag encode --cluster 7 --node 17 --count 3 --key-file keys.toml --json""",
 )
 def encode(
@@ -63,11 +64,22 @@ def encode(
     probe: Annotated[bool, typer.Option("--probe", help="A probe: answered, but no session comes of it.")] = False,
     cluster: Annotated[
         str | None,
-        typer.Option("--cluster", metavar="ID", help=f"{CLUSTER.help} [default: 0] [env: {CLUSTER.variable}]"),
+        typer.Option(
+            "--cluster",
+            metavar="ID",
+            autocompletion=complete_cluster,
+            help=f"{CLUSTER.help} [default: 0] [env: {CLUSTER.variable}]",
+        ),
     ] = None,
     key_file: Annotated[str | None, typer.Option("--key-file", metavar="FILE", help=KEY_FILE_HELP)] = None,
     key_id: Annotated[
-        str | None, typer.Option("--key-id", metavar="N", help="Key to use, 0 to 7. [default: the active one]")
+        str | None,
+        typer.Option(
+            "--key-id",
+            metavar="N",
+            autocompletion=complete_key_ids,
+            help="Key to use, 0 to 7. [default: the active one]",
+        ),
     ] = None,
     nonce: Annotated[
         str | None, typer.Option("--nonce", metavar="HEX", help="24 bits as 6 hexadecimal digits. [default: random]")
@@ -106,8 +118,9 @@ def encode(
     "decode",
     listing=True,
     examples="""
-    rtcrelay ufrag decode UFRAG --key-file keys.toml
-    tshark -r call.pcap -Y stun.att.username -Te fields -e stun.att.username | rtcrelay ufrag decode -o jsonl""",
+    rtcrelay ufrag decode "$(rtcrelay ufrag encode --endpoint 127.0.0.1:7000)"
+    rtcrelay ufrag encode --node 17 --count 3 --key-file keys.toml | rtcrelay ufrag decode --key-file keys.toml -o jsonl
+    rtcrelay sessions list -o jsonl | jq -r .ufrag | rtcrelay ufrag decode""",
 )
 def decode(
     options: Listing,

@@ -139,6 +139,13 @@ def test_the_version_is_told_in_three_ways(cli: Cli) -> None:
         ("ufrag encode --count", "option '--count' requires an argument", None),
         ("version now", "got unexpected extra argument(s) (now)", None),
         ("ufrag decode --color red x", "--color: 'red' is not one of auto, always, never", None),
+        ("completion bsh", "no completion for 'bsh', expected bash, zsh, fish", "did you mean bash?"),
+        (
+            "flows list --state storng",
+            "--state: 'storng' is not one of strong, weak, pending, none, did you mean",
+            None,
+        ),
+        ("keys list -o jsno", "-o: 'jsno' is not one of table, plain, json, jsonl, did you mean json?", None),
         ("completion tcsh", "no completion for 'tcsh', expected bash, zsh, fish", None),
         ("completion", "missing argument 'SHELL'", None),
     ],
@@ -149,7 +156,7 @@ def test_a_wrong_command_line_is_told_in_one_line_with_what_was_meant(
     done = cli(*args.split())
     assert (done.status, done.out) == (2, "")
     lines = done.err.splitlines()
-    assert lines[0] == f"rtcrelay: error: {message}"
+    assert lines[0].startswith(f"rtcrelay: error: {message}")
     assert hint is None or lines[1] == f"hint: {hint}"
 
 
@@ -265,6 +272,32 @@ def test_completion_knows_commands_options_and_choices(process: Cli) -> None:
     assert complete("rtcrelay serve re", 2) == ["relay"]
     assert complete("rtcrelay serve relay --idle", 3) == ["--idle-timeout"]
     assert complete("rtcrelay keys list -o j", 4) == ["json", "jsonl"]
+
+
+def test_completion_knows_sockets_transceivers_keys_and_clusters_without_asking_anybody(
+    process: Cli, key_file: str, tmp_path: Path
+) -> None:
+    for name in ("relay.sock", "transceiver-a.sock", "transceiver-b1.sock"):
+        (tmp_path / name).touch()
+    environ = {"RUNTIME_DIRECTORY": str(tmp_path), "RTCRELAY_KEY_FILE": key_file, "RTCRELAY_CLUSTER": "17"}
+
+    def complete(words: str) -> list[str]:
+        at = str(words.count(" "))
+        done = process(_RTCRELAY_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=at, **environ)
+        assert (done.status, done.err) == (0, "")
+        return done.out.split()
+
+    assert complete("rtcrelay sessions list --node ") == ["a", "b1"]
+    assert complete("rtcrelay sessions list --node b") == ["b1"]
+    assert complete("rtcrelay keys revoke ") == ["3"]
+    assert complete("rtcrelay ufrag encode --key-id ") == ["3"]
+    assert complete("rtcrelay ufrag encode --cluster 1") == ["17"]
+    assert complete(f"rtcrelay status -A {tmp_path}/tr") == [
+        f"{tmp_path}/transceiver-a.sock",
+        f"{tmp_path}/transceiver-b1.sock",
+    ]
+    environ["RTCRELAY_KEY_FILE"] = "/nonexistent"
+    assert complete("rtcrelay keys revoke ") == []
 
 
 def test_bash_completes_words_with_a_colon(requires: Any) -> None:

@@ -50,6 +50,7 @@ OUTPUTS: tuple[tuple[str, set[str], set[int]], ...] = (
     ("rtcrelay flows list --json", {"flow"}, {0}),
     ("rtcrelay flows list -o jsonl --src 127.0.0.1", {"flow"}, {0}),
     ("rtcrelay flows get 127.0.0.1 --json", {"flow"}, {0}),
+    ("rtcrelay flows kill --dst 127.0.0.1 --dry-run --json", {"flow"}, {0}),
     ("rtcrelay flows stats --all --json", {"count"}, {0}),
     ("rtcrelay sessions list --json", {"session"}, {0}),
     ("rtcrelay sessions get $(rtcrelay sessions list -o jsonl -n 1 -q | jq -r .id) --json", {"session"}, {0}),
@@ -78,7 +79,7 @@ OUTPUTS: tuple[tuple[str, set[str], set[int]], ...] = (
     (f"rtcrelay probe replay {CALL} --to 127.0.0.1:9 -t --json", {"replay"}, {0, 1}),
     ("rtcrelay keys list --live --json", {"key"}, {0}),
     ("rtcrelay keys rotate --dry-run --json", {"key_rotation"}, {0}),
-    ("cp relay.keys.toml k && rtcrelay keys rotate --key-file k --json", {"key_rotation"}, {0}),
+    ("cp keys.toml k && rtcrelay keys rotate --key-file k --json", {"key_rotation"}, {0}),
     ("rtcrelay keys rotate --key-file k --json", {"key_rotation"}, {1}),
     ("rtcrelay keys rotate --key-file k --force --json", {"key_rotation"}, {0}),
     ("rtcrelay keys revoke 0 --key-file k --json", {"key_revocation"}, {1}),
@@ -95,14 +96,16 @@ ADMIN: tuple[tuple[str, str, str], ...] = (
     ("POST", "/v1/reload", "reload"),
 )
 ELSEWHERE = {
+    "kill": "ends paths; tests/cli/test_flows.py and its neighbours read the answer",
     "demo": "takes seconds; tests/e2e/test_demo.py validates what it prints",
 }
 NO_JSON = {
     "serve relay": "runs until it is ended; --print-config is TOML",
     "serve transceiver": "as serve relay",
     "serve signaling": "as serve relay",
+    "serve parrot": "as serve relay",
     "flows top": "a picture; flows list has the same rows",
-    "flows capture": "writes pcapng",
+    "capture": "writes pcapng",
     "stun encode": "writes a message",
     "keys generate": "writes a key file",
     "config init": "writes a configuration file",
@@ -172,6 +175,10 @@ def test_what_admin_sockets_answer_is_what_their_schemas_say(site: DemoSite) -> 
                 assert validate(json.loads(answer.read())) == expected, f"{method} {path} of {role}"
                 connection.close()
     validate(site.facts)
+    connection = UnixConnection(Path(site.facts["relay_admin"]))
+    connection.request("GET", "/v1/capture?all=1")
+    assert validate(json.loads(connection.getresponse().readline())) == "capture"
+    connection.close()
 
 
 def test_events_are_what_their_schema_says(site: DemoSite) -> None:
@@ -195,7 +202,17 @@ def test_every_kind_in_the_source_has_a_schema_and_every_schema_a_kind() -> None
 
 def test_every_schema_is_reached_by_a_test() -> None:
     printed = set.union(*(kinds for _, kinds, _ in OUTPUTS), {"flow_event", "lost", "demo_site"})
-    printed |= {"flows", "sessions", "reload", "drain", "relay_stats", "transceiver_stats", "signaling_stats", "world"}
+    printed |= {
+        "flows",
+        "sessions",
+        "reload",
+        "drain",
+        "relay_stats",
+        "transceiver_stats",
+        "signaling_stats",
+        "world",
+        "capture",
+    }
     missing = known_kinds() - printed - set(ELSEWHERE)
     assert not missing, f"{missing}: add a command that prints it to OUTPUTS in tests/cli/test_schemas.py"
 

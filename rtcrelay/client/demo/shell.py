@@ -16,13 +16,12 @@ def write_shell(site: Site) -> Path:
     In that directory, with that environment, the examples of every command's help work as they stand.
     """
     directory = site.directory
-    keys = directory / "keys.toml"
-    keys.unlink(missing_ok=True)
-    keys.symlink_to("relay.keys.toml")
+    (directory / "keys.toml").unlink(missing_ok=True)
+    (directory / "keys.toml").symlink_to("relay.keys.toml")
     relay = site.relay
     media = ", ".join(f'"{ip}:{port}"' for ip, port in (node.media for node in site.transceivers))
     (directory / "relay.toml").write_text(
-        f'key_file = "{keys}"\n'
+        f'key_file = "{directory / "keys.toml"}"\n'
         f"cluster = {site.options.cluster}\n"
         "\n[relay]\n"
         f'listen = ["{format_address(relay.vip)}"]\n'

@@ -85,7 +85,7 @@ def test_a_site_takes_the_wanted_ports_only_if_all_are_free(tmp_path: Path, monk
 
 
 def test_key_files_of_a_site_are_for_their_owner_alone(tmp_path: Path) -> None:
-    Site(tmp_path)
+    Site(tmp_path, SiteOptions(transceiver_secret=bytes(16)))
     files = list(tmp_path.glob("*.keys.toml"))
     assert len(files) == 3
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
