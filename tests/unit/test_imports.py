@@ -47,7 +47,7 @@ ALLOWED = {
     "http": {"errors", "_dataplane", "config", "daemon", "metrics", "secret_files", "__init__"},
     "admin": {"errors", "config", "daemon", "http", "keys", "key_rotation", "__init__"},
     "metrics": {"errors", "config", "daemon", "keys", "__init__"},
-    "store": {"errors", "_dataplane", "config", "keys", "metrics", "secret_files", "__init__"},
+    "store": {"errors", "_dataplane", "config", "metrics", "secret_files", "__init__"},
     "rtc": BASE,
     "audio": BASE | {"rtc"},
     **{name: BASE | {"rtc", "audio"} for name in MIDDLE},
