@@ -173,16 +173,13 @@ def format_time(time: datetime) -> str:
 
 def write_key_file(path: Path, content: str, *, force: bool = False) -> None:
     """Writes a key file that only its owner may read (0600). An existing file is replaced only with ``force``."""
-    target = path
+    if not path.name or "\0" in str(path):
+        raise UsageError(f"{str(path)!r} is no name of a key file", hint="name a file, such as keys.toml")
     try:
         if force:
-            # A new file and a rename: nobody who has the old one open sees the new secret, and no half of it.
-            target = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(content)
-        if target != path:
-            os.replace(target, path)
+            _replace(path, content)
+        else:
+            _create(path, content)
     except FileExistsError as error:
         raise UsageError(
             f"key file {path} exists already, and what was minted with its keys would stop working",
@@ -191,6 +188,28 @@ def write_key_file(path: Path, content: str, *, force: bool = False) -> None:
         ) from error
     except OSError as error:
         raise BackendError(f"cannot write key file {path}: {_reason(error)}", status=ExitStatus.IO) from error
+
+
+def _create(path: Path, content: str) -> None:
+    """Leaves nothing behind if it fails: half a key file is a secret without a use."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _replace(path: Path, content: str) -> None:
+    """A new file and a rename: nobody who has the old one open sees the new secret, and no half of it."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    _create(beside, content)
+    try:
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _key(path: Path, index: int, table: object) -> Key:

@@ -16,7 +16,8 @@ _COUNTS: Final = {
     "missed": "Questions that the route cache had no entry for.",
     "refused": "Entries that were malformed, expired, of another cluster or of a forbidden address.",
     "read_errors": "Questions that the route cache did not answer.",
-    "ask_dropped": "Questions that waited longest when the queue was full.",
+    "ask_dropped": "Questions that waited longest when the queue was full, or too long to be worth asking.",
+    "defects": "Failures of the route cache itself, which goes on: please report what its log says.",
     "events_lost": "Events for the route cache that the data plane had no room for.",
 }
 

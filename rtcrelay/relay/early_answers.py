@@ -97,7 +97,7 @@ class EarlyAnswers:
         self._left.asked += len(questions)
         for start in range(0, len(questions), BATCH):
             batch = questions[start : start + BATCH]
-            values: Sequence[bytes | None] = _ask(server, reader, ("MGET", *(key.text() for key in batch)))
+            values = _values(_ask(server, reader, ("MGET", *(key.text() for key in batch))), len(batch))
             texts = [None if value is None else value.decode(errors="replace") for value in values]
             routes, missed, refused = routes_of(batch, texts, self._cluster, time.time_ns() // 1_000_000)
             taken = self._relay.restore(routes) if routes else 0
@@ -137,6 +137,13 @@ def _greeting(url: str, password: str | None) -> list[tuple[str, ...]]:
     if database != "0":
         commands.append(("SELECT", database))
     return commands
+
+
+def _values(answer: object, count: int) -> Sequence[bytes | None]:
+    """An answer to MGET; ValueError if it is none."""
+    if not isinstance(answer, list) or len(answer) != count or any(type(v) not in (bytes, type(None)) for v in answer):
+        raise ValueError
+    return answer
 
 
 def _ask(server: socket.socket, reader: Any, command: tuple[str, ...]) -> Any:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtcrelay.relay")
 
+_PAUSE_SECONDS = 5.0
+"""After an error of the listening socket."""
+
 
 class Succession:
     """Listens for successors from entering the context to leaving it, and serves one at a time."""
@@ -66,7 +69,12 @@ class Succession:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listener)
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:  # no descriptor is free, for example
+                log.warning("no successor can take over: %s", (error.strerror or str(error)).lower())
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
             self._handing = asyncio.ensure_future(asyncio.to_thread(self._hand_over, connection))
             self.is_handing_over = True
             self.handed_over = await asyncio.shield(self._handing)

@@ -34,8 +34,12 @@ _MAX_WORD_BYTES: Final = 1 << 20
 _MAX_SNAPSHOT_BYTES: Final = 1 << 33
 _DESCRIPTORS_A_MESSAGE: Final = 100
 """The kernel passes 253 at most (SCM_MAX_FD)."""
+_DESCRIPTOR: Final = struct.Struct("i")
+_SPACE: Final = socket.CMSG_LEN(_DESCRIPTORS_A_MESSAGE * _DESCRIPTOR.size)
 _LENGTH: Final = struct.Struct("!I")
 _CHANGES_MARGIN_SECONDS: Final = 0.5
+_MAX_PAIRS: Final = 16 * 64
+"""Of sockets: as many listeners and workers as there may be."""
 
 
 class TakeoverError(BackendError):
@@ -84,19 +88,22 @@ def hand_over(connection: socket.socket, relay: Relay, listeners: Sequence[tuple
         _send_descriptors(connection, [fd for _, public, internal in descriptors for fd in (public, internal)])
         connection.sendall(snapshot)
         _expect(connection, "ready")
-        relay.pause()
         paused = True
+        relay.pause()
         changes = relay.snapshot(within_seconds=time.monotonic() - taken_at + _CHANGES_MARGIN_SECONDS)
         counts = {"changes": len(changes), "counters": relay.counters(), "drops": relay.drops()}
         _send_word(connection, counts)
         connection.sendall(changes)
         _expect(connection, "serving")
-    except (OSError, TakeoverError) as error:
-        log.warning("a successor did not take over, this relay goes on: %s", error)
+    except Exception as error:  # whatever a successor says, or a defect: this relay goes on
+        is_foreseen = isinstance(error, OSError | TakeoverError)
+        said = str(error) if is_foreseen else f"{type(error).__name__}: {error}"
+        log.warning("a successor did not take over, this relay goes on: %s", said, exc_info=not is_foreseen)
         if paused:
             relay.resume()
         return False
-    log.info("process %s has taken over", hello.get("pid"))
+    pid = hello.get("pid")
+    log.info("process %s has taken over", pid if isinstance(pid, int) else "of an unknown number")
     return True
 
 
@@ -123,10 +130,13 @@ def take_over(
             ) from error
         try:
             return _take_over(connection, relay, listeners, before_serving)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except TakeoverError as error:
+            relay.stop()
+            raise TakeoverError(f"cannot take over: {error}", hint=error.hint) from error
+        except Exception as error:  # of the kernel; or of what the data plane makes of the other's words
             relay.stop()
             raise TakeoverError(f"cannot take over: {error}") from error
-        except TakeoverError:
+        except BaseException:
             relay.stop()
             raise
 
@@ -141,16 +151,17 @@ def _take_over(
     _send_word(connection, {"version": VERSION, "pid": os.getpid(), "listeners": wanted})
     offer = _receive_word(connection)
     if "refused" in offer:
-        raise TakeoverError(f"cannot take over: the running relay refuses: {offer['refused']}")
-    numbers = offer["listeners"]
+        raise TakeoverError(f"the running relay refuses: {offer['refused']}")
+    numbers = _numbers(offer, len(listeners))
+    length = _length(offer, "snapshot")
     descriptors = _receive_descriptors(connection, 2 * len(numbers))
     inherited = list(zip(numbers, descriptors[::2], descriptors[1::2], strict=True))
-    warnings = relay.start(inherited=inherited, paused=True)
-    relay.load(_receive_bytes(connection, offer["snapshot"]))
+    warnings = relay.start(inherited=inherited, paused=True)  # they are the relay's from here on, also if that fails
+    relay.load(_receive_bytes(connection, length))
     _send_word(connection, {"word": "ready"})
     counts = _receive_word(connection)
-    relay.load(_receive_bytes(connection, counts["changes"]))
-    relay.count_as_well(counts["counters"], counts["drops"])
+    relay.load(_receive_bytes(connection, _length(counts, "changes")))
+    relay.count_as_well(_counts(counts, "counters"), _counts(counts, "drops"))
     relay.resume()
     before_serving()
     _send_word(connection, {"word": "serving"})
@@ -173,6 +184,34 @@ def _check_user(connection: socket.socket) -> None:
         raise TakeoverError(f"user {uid} asked, and only user {os.getuid()} may")
 
 
+def _numbers(offer: dict[str, Any], listeners: int) -> list[int]:
+    """The listener of each pair of sockets that comes."""
+    numbers = offer.get("listeners")
+    if (
+        not isinstance(numbers, list)
+        or not 0 < len(numbers) <= _MAX_PAIRS
+        or not all(type(number) is int and 0 <= number < listeners for number in numbers)
+    ):
+        raise TakeoverError("it did not say whose sockets it passes")
+    return numbers
+
+
+def _length(word: dict[str, Any], name: str) -> int:
+    """How many bytes of something come next."""
+    length = word.get(name)
+    if type(length) is not int or not 0 <= length <= _MAX_SNAPSHOT_BYTES:
+        raise TakeoverError(f"it did not say how long its {name} is")
+    return length
+
+
+def _counts(word: dict[str, Any], name: str) -> dict[str, int]:
+    """What it counted; what is no count is left out, for a call does not depend on it."""
+    counts = word.get(name)
+    if not isinstance(counts, dict):
+        return {}
+    return {key: value for key, value in counts.items() if type(value) is int and 0 <= value < 2**63}
+
+
 def _expect(connection: socket.socket, word: str) -> None:
     said = _receive_word(connection).get("word")
     if said != word:
@@ -190,7 +229,7 @@ def _receive_word(connection: socket.socket) -> dict[str, Any]:
         raise TakeoverError(f"it sent a word of {length} bytes")
     try:
         word = json.loads(_receive_bytes(connection, length))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TakeoverError("it sent no JSON") from error
     if not isinstance(word, dict):
         raise TakeoverError("it sent something else than a JSON object")
@@ -215,13 +254,30 @@ def _send_descriptors(connection: socket.socket, descriptors: Sequence[int]) -> 
 
 
 def _receive_descriptors(connection: socket.socket, count: int) -> list[int]:
+    """The descriptors that come; all are closed again if that fails."""
     descriptors: list[int] = []
-    while len(descriptors) < count:
-        # One byte comes with each message, so that no more is read than belongs to it.
-        piece, received, _, _ = socket.recv_fds(connection, 1, _DESCRIPTORS_A_MESSAGE)
-        descriptors += received
-        if not piece or not received:
-            for descriptor in descriptors:
-                os.close(descriptor)
-            raise TakeoverError("it broke off among its descriptors")
+    try:
+        while len(descriptors) < count:
+            # One byte comes with each message, so that no more is read than belongs to it.
+            # Not socket.recv_fds, which takes flags and forgets them (Python 3.11.7).
+            piece, messages, flags, _ = connection.recvmsg(1, _SPACE, socket.MSG_CMSG_CLOEXEC)
+            received = [number for message in messages for number in _descriptors_in(*message)]
+            descriptors += received
+            if flags & socket.MSG_CTRUNC:  # the kernel dropped some: this process may have no more open
+                raise TakeoverError("not all descriptors came, for example because of 'ulimit -n'")
+            if not piece or not received:
+                raise TakeoverError("it broke off among its descriptors")
+        if len(descriptors) > count:
+            raise TakeoverError(f"it passed {len(descriptors)} descriptors and not {count}")
+    except BaseException:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
     return descriptors
+
+
+def _descriptors_in(level: int, kind: int, data: bytes) -> list[int]:
+    if (level, kind) != (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+        return []
+    whole = len(data) // _DESCRIPTOR.size * _DESCRIPTOR.size
+    return [number for (number,) in _DESCRIPTOR.iter_unpack(data[:whole])]

@@ -55,6 +55,23 @@ def test_generate_into_no_directory_is_an_io_error(cli: Cli) -> None:
     assert done.err == "rtcrelay: error: cannot write key file /nonexistent/keys.toml: no such file or directory\n"
 
 
+@pytest.mark.parametrize("name", ["", ".", "/"])
+@pytest.mark.parametrize("force", [(), ("--force",)], ids=["", "force"])
+def test_generate_into_what_is_no_file_name_is_a_matter_of_usage(cli: Cli, name: str, force: tuple[str, ...]) -> None:
+    done = cli("keys", "generate", "-o", name, *force)
+    assert (done.status, done.out) == (2, "")
+    assert "is no name of a key file" in done.err
+
+
+def test_generate_that_fails_leaves_no_secret_behind(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "keys.toml").mkdir()
+    (tmp_path / "keys.toml" / "something").touch()
+    done = cli("keys", "generate", "-o", str(tmp_path / "keys.toml"), "--force")
+    assert done.status == 74
+    assert "cannot write key file" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["keys.toml"]
+
+
 def test_list_shows_fingerprints_and_no_secret(cli: Cli, key_file: str) -> None:
     secret = keys.load_key_file(Path(key_file)).keys[0].secret.hex()
     plain = cli("keys", "list", "--key-file", key_file)

@@ -82,3 +82,14 @@ async def test_a_real_loop_can_be_sampled() -> None:
             while lag.seconds.count < 3:  # noqa: ASYNC110  # the sampler has no event to wait for
                 await asyncio.sleep(0)
     assert lag.seconds.sum >= 0.0
+
+
+def test_the_worst_lag_is_asked_for_once() -> None:
+    loop = VirtualLoop()
+    with lag_on(loop) as lag:
+        for late in (0.01, 0.3, 0.0):
+            loop.run(late)
+        assert lag.pull_worst() == pytest.approx(0.3)
+        loop.run(0.02)
+        assert lag.pull_worst() == pytest.approx(0.02)
+        assert lag.pull_worst() == 0.0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
+
+import pytest
 
 from rtcrelay._dataplane import Event
 from rtcrelay.errors import BackendError
@@ -73,16 +75,29 @@ class PlayedStore:
     batches: list[int] = field(default_factory=list)
     down: bool = False
     expire_seconds: int = 0
+    asked: list[int] = field(default_factory=list)
+    writing: list[int] = field(default_factory=list)
+    delay: Callable[[], Awaitable[object]] | None = None
+    fault: Exception | None = None
 
     async def write(self, entries: Sequence[tuple[str, str]], expire_seconds: int) -> None:
-        await self.ping()
+        self.writing.append(len(entries))
+        await self._pass()
         self.batches.append(len(entries))
         self.values.update(entries)
         self.expire_seconds = expire_seconds
 
     async def read(self, keys: Sequence[str]) -> list[str | None]:
-        await self.ping()
+        self.asked.append(len(keys))
+        await self._pass()
         return [self.values.get(key) for key in keys]
+
+    async def _pass(self) -> None:
+        await self.ping()
+        if self.fault is not None:
+            raise self.fault
+        if self.delay is not None:
+            await self.delay()
 
     async def ping(self) -> None:
         if self.down:
@@ -161,6 +176,61 @@ async def test_a_question_is_answered_from_the_store() -> None:
         await until(lambda: cache.counts.missed == 1)
         assert relay.restored == [(client(1), 3479, T1)]
         assert (cache.counts.asked, cache.counts.found) == (2, 1)
+
+
+async def test_many_questions_go_in_batches_several_at_once() -> None:
+    async with playing() as (relay, store, cache):
+        store.values.update(remembered(port) for port in range(1, 3001))
+        answer = asyncio.Event()
+        store.delay = answer.wait
+        relay.tell(*(PlayedEvent("asked", client(port), next_hop=None) for port in range(1, 3001)))
+        await until(lambda: len(store.asked) == route_cache.QUESTIONS_UNDER_WAY)
+        assert store.asked == [256] * 8
+        assert relay.restored == []
+        answer.set()
+        await until(lambda: cache.counts.found == 3000)
+        assert store.asked == [256] * 11 + [3000 - 11 * 256]
+
+
+async def test_a_question_that_waited_too_long_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing() as (relay, store, cache):
+        monkeypatch.setattr(route_cache, "WORTH_ASKING_SECONDS", 0.05)
+        answer = asyncio.Event()
+        store.delay = answer.wait
+        relay.tell(*(PlayedEvent("asked", client(port), next_hop=None) for port in range(1, 3001)))
+        await until(lambda: len(store.asked) == route_cache.QUESTIONS_UNDER_WAY)
+        await asyncio.sleep(0.06)
+        relay.tell(PlayedEvent("asked", client(9999), next_hop=None))
+        await asyncio.sleep(0)
+        answer.set()
+        await until(lambda: cache.counts.missed == 8 * 256 + 1)
+        assert cache.counts.ask_dropped == 3000 - 8 * 256
+        assert store.asked[-1] == 1
+
+
+async def test_a_defect_ends_neither_writing_nor_asking(caplog: pytest.LogCaptureFixture) -> None:
+    async with playing() as (relay, store, cache):
+        store.values.update([remembered(1)])
+        store.fault = KeyError("a defect")
+        relay.tell(PlayedEvent("asked", client(1), next_hop=None), PlayedEvent("established", client(2)))
+        await until(lambda: cache.counts.read_errors == 1 and cache.counts.write_errors >= 1)
+        store.fault = None
+        await until(lambda: cache.counts.written == 1 and relay.listening[-1] == (True, True))
+        relay.tell(PlayedEvent("asked", client(1), next_hop=None))
+        await until(lambda: cache.counts.found == 1)
+        assert cache.counts.defects >= 2
+        lines = [record.getMessage() for record in caplog.records if "the route cache failed" in record.getMessage()]
+        assert lines == ["the route cache failed (1 times): KeyError: 'a defect'; forwarding goes on"]
+
+
+async def test_what_was_being_written_at_the_end_is_not_lost() -> None:
+    async with playing() as (relay, store, cache):
+        store.delay = asyncio.Event().wait
+        relay.tell(*(PlayedEvent("established", client(port)) for port in range(1, 301)))
+        await until(lambda: bool(store.writing))
+    store.delay = None
+    await cache.flush()
+    assert len(store.values) == 300
 
 
 async def test_a_store_that_lies_is_refused_and_counted() -> None:

@@ -151,11 +151,13 @@ def hello(site: Site) -> dict[str, Any]:
         lambda connection, site: None,
         lambda connection, site: connection.sendall(b"\xff\xff\xff\xff"),
         lambda connection, site: connection.sendall(b"\x00\x00\x00\x02[]"),
+        lambda connection, site: connection.sendall((1 << 19).to_bytes(4, "big") + b"[" * (1 << 19)),
+        lambda connection, site: takeover._send_word(connection, {"listeners": {"a": 1}, "version": [1]}),
         lambda connection, site: takeover._send_word(connection, hello(site) | {"version": 99}),
         lambda connection, site: takeover._send_word(connection, hello(site)),
         lambda connection, site: _as_far_as_ready(connection, site),
     ],
-    ids=["silent", "too long", "no object", "another version", "no ready", "no serving"],
+    ids=["silent", "too long", "no object", "deep", "other types", "another version", "no ready", "no serving"],
 )
 def test_a_successor_that_breaks_off_leaves_the_old_relay_serving(
     site: Site, behave: Callable[[socket.socket, Site], None]
@@ -193,3 +195,83 @@ def test_a_successor_listens_where_its_predecessor_did(site: Site) -> None:
         accepted, _ = second.accept()
         accepted.close()
     assert list(site.path.parent.iterdir()) == [site.path]
+
+
+OFFER = {"version": takeover.VERSION, "listeners": [0, 0], "snapshot": 0}
+
+
+@pytest.mark.parametrize(
+    ("offer", "message"),
+    [
+        ({}, "it did not say whose sockets it passes"),
+        (OFFER | {"listeners": 2}, "it did not say whose sockets it passes"),
+        (OFFER | {"listeners": []}, "it did not say whose sockets it passes"),
+        (OFFER | {"listeners": [0, "0"]}, "it did not say whose sockets it passes"),
+        (OFFER | {"listeners": [0, 1]}, "it did not say whose sockets it passes"),
+        (OFFER | {"listeners": [0, -1]}, "it did not say whose sockets it passes"),
+        (OFFER | {"listeners": [0] * 2000}, "it did not say whose sockets it passes"),
+        (OFFER | {"snapshot": None}, "it did not say how long its snapshot is"),
+        (OFFER | {"snapshot": True}, "it did not say how long its snapshot is"),
+        (OFFER | {"snapshot": -1}, "it did not say how long its snapshot is"),
+        (OFFER | {"snapshot": 2**70}, "it did not say how long its snapshot is"),
+        (OFFER, "it broke off among its descriptors"),
+        (OFFER | {"descriptors": 2}, "it broke off among its descriptors"),
+        (OFFER | {"descriptors": 6}, "it passed 6 descriptors and not 4"),
+        (OFFER | {"descriptors": 4, "snapshot": 9}, "cannot take over: "),
+        (OFFER | {"descriptors": 4, "snapshot": 1 << 20}, "it broke off"),
+    ],
+    ids=str,
+)
+def test_a_predecessor_that_says_what_makes_no_sense_leaves_nothing_open(
+    tmp_path: Path, offer: dict[str, Any], message: str
+) -> None:
+    """It passes as many descriptors as ``descriptors`` says, and 64 bytes of rubbish."""
+    offered, count = dict(offer), offer.get("descriptors", 0)
+    with closing(takeover.listen(tmp_path / "takeover")) as listener, ThreadPoolExecutor(1) as threads:
+        relay = Relay(RelayConfig([(("127.0.0.1", 0), ("127.0.0.1", 0))], Policy(Ring([(0, bytes(16), "active")]))))
+        before = open_descriptors()
+        done = threads.submit(play_predecessor, listener, offered, count)
+        with pytest.raises(TakeoverError, match=message):
+            takeover.take_over(tmp_path / "takeover", relay, [(("127.0.0.1", 1), ("127.0.0.1", 2))])
+        done.result(5)
+        del relay  # it has two of its own, for as long as it is there
+        assert open_descriptors() == before
+
+
+def play_predecessor(listener: socket.socket, offer: dict[str, Any], count: int) -> None:
+    connection, _ = listener.accept()
+    sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(count)]
+    for sock in sockets:
+        sock.bind(("127.0.0.1", 0))
+    with connection:
+        takeover._receive_word(connection)
+        takeover._send_word(connection, offer)
+        if sockets:
+            takeover._send_descriptors(connection, [sock.fileno() for sock in sockets])
+            connection.sendall(bytes(64))
+    for sock in sockets:
+        sock.close()
+
+
+def open_descriptors() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def test_descriptors_that_do_not_fit_are_an_error_and_leave_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        takeover._send_descriptors(theirs, [0, 1, 2, 0])
+        monkeypatch.setattr(takeover, "_SPACE", socket.CMSG_LEN(2 * 4))
+        before = open_descriptors()
+        with pytest.raises(TakeoverError, match=r"not all descriptors came, for example because of 'ulimit -n'"):
+            takeover._receive_descriptors(ours, 4)
+        assert open_descriptors() == before
+
+
+def test_descriptors_are_not_inherited_by_children() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        takeover._send_descriptors(theirs, [0])
+        (descriptor,) = takeover._receive_descriptors(ours, 1)
+        assert not os.get_inheritable(descriptor)
+        os.close(descriptor)
