@@ -38,7 +38,7 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 yield transceiver_rows.notice(min(trials, 5))
             continue
         for call_fault in call_rows.FAULTS:
-            if wanted(call_fault.name) and (client == "chromium" or call_fault.run is not call_rows.restart_ice):
+            if wanted(call_fault.name):
                 yield asyncio.run(call_rows.run_call_fault(call_fault, client, trials))
         if client == "chromium" and wanted("transceiver kill"):
             yield asyncio.run(transceiver_rows.new_call(trials))

@@ -126,7 +126,10 @@ async def stall_redis(bed: CallBed) -> float | None:
 
 
 async def restart_ice(bed: CallBed) -> float | None:
-    """The browser restarts ICE, as on a change of network."""
+    """New ICE credentials, as on a change of network."""
+    if bed.caller is not None:
+        await bed.caller.restart_ice()
+        return None
     from e2e.test_ice_restart import RESTART
 
     restarted = await bed.page.evaluate(RESTART)

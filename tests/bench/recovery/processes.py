@@ -60,6 +60,11 @@ class RelayProcess:
 
     def spawn(self, *more: str) -> subprocess.Popen[bytes]:
         """Starts it, or a successor of it; returns at once."""
+        self._notify.setblocking(False)
+        with suppress(BlockingIOError):  # notices that nobody read would make the next one wait
+            while self._notify.recv(4096):
+                pass
+        self._notify.settimeout(READY_SECONDS)
         arguments = ["-l", f"{self.host}:{self.ports[0]}", "--internal", f"{self.host}:{self.ports[1]}"]
         arguments += ["--transceivers", f"{self.transceiver[0]}:{self.transceiver[1]}", "--admin", str(self.admin)]
         arguments += ["--key-file", str(key_file(self.directory.parent)), *self.options, *more]
