@@ -1,7 +1,7 @@
 """A flood from thousands of sources that no call has: ``python -m tests.bench.recovery.flood HOST PORT RATE SECONDS``.
 
-Prints how many datagrams it sent. A fifth each: checks with forged ufrags, other STUN with random attributes, RTP and
-DTLS of unknown paths, and random bytes.
+Prints how many datagrams it sent, and when it began. A fifth each: checks with forged ufrags, other STUN with random
+attributes, RTP and DTLS of unknown paths, and random bytes.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def noise() -> bytes:
 KINDS: Final[tuple[Callable[[], bytes], ...]] = (forged_check, other_stun, rtp, dtls, noise)
 
 
-def flood(target: tuple[str, int], rate: int, seconds: float) -> int:
-    """Sends; returns how many datagrams the kernel took. With a rate of 0 as fast as it can."""
+def flood(target: tuple[str, int], rate: int, seconds: float) -> tuple[int, float]:
+    """Sends; returns how many datagrams, and when it began (monotonic). With a rate of 0 as fast as it can."""
     batches = [_batch(kind, number, target) for number, kind in enumerate(KINDS)]
     sent, position = 0, 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -72,7 +72,7 @@ def flood(target: tuple[str, int], rate: int, seconds: float) -> int:
             batch.send(sock, first, last)
             sent += last - first
             position += last - first
-    return sent
+    return sent, begun
 
 
 def _batch(kind: Callable[[], bytes], number: int, target: tuple[str, int]) -> Batch:
@@ -88,4 +88,4 @@ def _batch(kind: Callable[[], bytes], number: int, target: tuple[str, int]) -> B
 
 if __name__ == "__main__":
     host, port, rate, seconds = sys.argv[1:]
-    print(flood((host, int(port)), int(rate), float(seconds)), flush=True)
+    print(*flood((host, int(port)), int(rate), float(seconds)), flush=True)

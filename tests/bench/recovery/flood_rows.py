@@ -19,7 +19,10 @@ from typing import Any, Final
 
 from cli.relay_process import UnixConnection
 
+from rtcrelay._dataplane import SPP_HEADER
+
 from .figures import measure
+from .flows import numbers
 from .load_rows import SPACING, Bed, Fault, bed_for
 
 CALLS: Final = 100
@@ -40,7 +43,7 @@ class Load:
     flood_lost: float
     """Part of the flood that the relay never saw, 0 to 1."""
     calls_lost: float
-    """Part of the calls' packets from clients, which go through the same queue, that never came, 0 to 1."""
+    """Part of the clients' packets, which go through the same queue, lost while the flood lasted, 0 to 1."""
     calls_lost_packets: int
     """Packets of calls that never came, both ways."""
 
@@ -98,12 +101,22 @@ def flood_once(bed: Bed, rate: int, seconds: float = SECONDS) -> Load:
     took = time.monotonic() - begun
     bed.flows.settle(0.5)
     assert sender.stdout is not None
-    sent = int(sender.stdout.read())
+    sent_text, begun_text = sender.stdout.read().split()
     sender.stdout.close()
+    sent, flood_begun = int(sent_text), float(begun_text)
     up, down = measure(bed.flows, None)
     calls_sent = sum(last - start for _, start, last, _ in bed.flows.up.sent)
     seen = _received(bed) - before - (calls_sent - up.lost)
-    return Load(sent / seconds + calls_sent / took, 1 - seen / sent, up.lost / calls_sent, up.lost + down.lost)
+    part = _lost_part(bed, flood_begun, flood_begun + seconds)
+    return Load(sent / seconds + calls_sent / took, 1 - seen / sent, part, up.lost + down.lost)
+
+
+def _lost_part(bed: Bed, begin: float, end: float) -> float:
+    """Of the clients' packets sent in between."""
+    rounds = [burst for burst in bed.flows.up.sent if begin <= burst[0] <= end]
+    sent = {(flow, number) for _, first, last, number in rounds for flow in range(first, last)}
+    came = {(flow, number) for _, flow, number in numbers(bed.flows.up.arrived, SPP_HEADER)}
+    return len(sent - came) / len(sent)
 
 
 def lossless_rate(bed: Bed, steps: Sequence[int] = STEPS) -> tuple[int, list[Load]]:

@@ -1,4 +1,4 @@
-"""A flood costs calls nothing at four fifths of the lossless load, and beyond it no larger part than the flood's own."""
+"""A flood costs calls nothing at four fifths of the lossless load, and beyond it no larger part than its own."""
 
 from __future__ import annotations
 
