@@ -184,7 +184,8 @@ def _mend(fault: Fault, bed: Bed) -> None:
         forgetful, *_ = bed.relays[1:]
         forgetful.kill()  # or it would remember the paths
         forgetful.start()
-    _until_known(bed)
+    if fault.echo:  # else nobody needs them, and a Valkey that was stopped has forgotten them for minutes
+        _until_known(bed)
 
 
 def _until_known(bed: Bed) -> None:

@@ -27,16 +27,16 @@ pub(super) struct Held {
 pub(super) struct Hold {
     slots: Slots,
     held: Box<[Option<Held>]>,
-    count: usize,
+    free: Vec<usize>,
 }
 
 impl Hold {
     pub(super) fn new() -> Hold {
-        Hold { slots: Slots::new(CAPACITY), held: vec![None; CAPACITY].into(), count: 0 }
+        Hold { slots: Slots::new(CAPACITY), held: vec![None; CAPACITY].into(), free: (0..CAPACITY).rev().collect() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.free.len() == CAPACITY
     }
 
     pub(super) fn slots(&self) -> &Slots {
@@ -45,10 +45,9 @@ impl Hold {
 
     /// Copies a packet; false if there is no room.
     pub(super) fn keep(&mut self, held: Held, from: &Slots, slot: usize) -> bool {
-        let Some(free) = self.held.iter().position(Option::is_none) else { return false };
+        let Some(free) = self.free.pop() else { return false };
         self.slots.copy(free, from, slot);
         self.held[free] = Some(held);
-        self.count += 1;
         true
     }
 
@@ -76,7 +75,7 @@ impl Hold {
     /// Ends a packet's wait.
     pub(super) fn free(&mut self, at: usize) {
         if self.held[at].take().is_some() {
-            self.count -= 1;
+            self.free.push(at);
         }
     }
 
