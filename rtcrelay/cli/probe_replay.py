@@ -300,18 +300,20 @@ def _tell(run: _Run, tally: ReplayTally, target: Address, wanted: float | None, 
         colored = wants_color(options.color) and options.form != "plain"
         if options.verbosity >= 0:
             _print_sources(rows)
-            late = f", at most {1000 * tally.latest_seconds:.1f} ms late" if tally.latest_seconds else ""
             print(
                 f"{tally.packets} packets, {tally.bytes} bytes to {format_address(target)} in {tally.seconds:.3f} s:"
-                f" {tally.rate:.0f} packets/s{late}; {tally.replies} came back"
+                f" {tally.rate:.0f} packets/s"
             )
+            if tally.latest_seconds:
+                print(f"the latest was sent {1000 * tally.latest_seconds:.1f} ms after its time")
         for words, count in tally.troubles.items():
             print(paint(f"{count} times: {words}", "odd", wanted=colored))
-        if tally.requests and answered is not None:
-            line = f"{tally.answered} of {tally.requests} binding requests answered ({answered:.4g} %)"
-            print(paint(line, "bad" if short else None, wanted=colored))
+        line = f"{tally.replies} packets came back"
+        if answered is not None:
+            line += f"; {tally.answered} of {tally.requests} binding requests answered ({answered:.4g} %)"
         elif wanted is not None:
-            print(paint("no binding request was sent, so none was answered", "bad", wanted=colored))
+            line += "; no binding request was sent, so none was answered"
+        print(paint(line, "bad" if short else None, wanted=colored))
     _say_left_out(run, options)
     return ExitStatus.PROBLEM if short or not tally.packets else None
 

@@ -230,10 +230,12 @@ class _Teller:
         colored = wants_color(self.options.color) and self.options.form != "plain"
         self._paint = lambda text, tone: paint(text, tone, wanted=colored)
         if self._is_human and self.options.verbosity >= 0:
-            kind = f"checks for {probe.username}" if probe.username else "plain requests"
-            wrong = f", {BAD[probe.bad]}" if probe.bad else ""
-            ours, theirs = format_address(local), format_address(self.target)
-            print(f"STUN {ours} -> {theirs}: {kind}, {size} bytes{wrong}", flush=True)
+            kind = "checks" if probe.username else "plain requests"
+            print(f"STUN {format_address(local)} -> {format_address(self.target)}: {kind}, {size} bytes", flush=True)
+            if probe.username:
+                print(f"USERNAME {_printable(probe.username)}", flush=True)
+            if probe.bad:
+                print(f"wrong on purpose: {BAD[probe.bad]}", flush=True)
 
     def reply(self, reply: Reply) -> None:
         if self.quiet:
@@ -292,8 +294,8 @@ class _Teller:
 def _reply_line(reply: Reply) -> str:
     answer = reply.answer
     if answer is None or reply.source is None or reply.rtt_seconds is None:
-        return f"no answer to txid={reply.transaction.hex()}"
-    words = [f"{answer.size} bytes from {format_address(reply.source)}: txid={reply.transaction.hex()}"]
+        return f"no answer to txid={_short(reply)}"
+    words = [f"{answer.size} bytes from {format_address(reply.source)}: txid={_short(reply)}"]
     words.append(f"rtt={1000 * reply.rtt_seconds:.3f} ms")
     words += [f"mapped={format_address(answer.mapped)}"] if answer.mapped else []
     words += [f"error={answer.error[0]} {_printable(answer.error[1])}"] if answer.error else []
@@ -301,6 +303,11 @@ def _reply_line(reply: Reply) -> str:
     words += ["(again)"] if reply.duplicate else []
     words += [f"(refused: {answer.refused})"] if answer.refused else []
     return " ".join(words)
+
+
+def _short(reply: Reply) -> str:
+    """The beginning of the transaction id, as a person needs it; JSON has all of it."""
+    return reply.transaction.hex()[:8]
 
 
 def _reply_row(reply: Reply) -> dict[str, Any]:

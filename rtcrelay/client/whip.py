@@ -7,6 +7,7 @@ The answer may be large or never come, and the server may be anybody's: sizes an
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -141,4 +142,8 @@ def _said(body: bytes) -> str:
 def _unreachable(url: str, error: Exception, timeout_seconds: float) -> BackendError:
     if isinstance(error, TimeoutError):
         return BackendError(f"{url} did not answer within {timeout_seconds:g} seconds", status=ExitStatus.UNAVAILABLE)
-    return BackendError(f"cannot reach {url}: {error}", status=ExitStatus.UNAVAILABLE)
+    cause = getattr(error, "os_error", error)
+    number = getattr(cause, "errno", None) or 0
+    # asyncio's words name its calls; a resolver's numbers are below zero.
+    reason = os.strerror(number) if number > 0 else getattr(cause, "strerror", None) or str(error)
+    return BackendError(f"cannot reach {url}: {reason.lower()}", status=ExitStatus.UNAVAILABLE)

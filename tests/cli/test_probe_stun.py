@@ -118,6 +118,7 @@ def test_programs_get_a_line_for_each_reply_and_a_summary(cli: Cli, coturn: str)
 def test_a_strangers_server_says_nothing_to_what_is_wrong(cli: Cli, coturn: str, bad: str) -> None:
     done = cli("probe", "stun", coturn, "-c", "1", "-W", "100ms", "--bad", bad)
     assert done.status == 1
+    assert "\nwrong on purpose: " in done.out
     assert "no answer to txid=" in done.out
     assert "1 sent, 0 received, 100 % lost" in done.out
 
@@ -202,7 +203,7 @@ def test_a_check_is_believed_only_with_the_right_password(cli: Cli, tmp_path: Pa
             done = cli("probe", "stun", where, *args)
             assert done.status == status
             assert words in done.out
-            assert "checks for server:" in done.out
+            assert "\nUSERNAME server:" in done.out
 
 
 def test_an_error_answer_counts_and_hostile_text_never_reaches_the_terminal(cli: Cli) -> None:

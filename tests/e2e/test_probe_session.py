@@ -161,8 +161,10 @@ async def test_no_server_and_no_name_are_steps_of_their_own() -> None:
         bound.bind(("127.0.0.1", 0))
         status, row, _ = await probed(f"http://127.0.0.1:{bound.getsockname()[1]}/whip")
     assert (status, row["failed_step"]) == (1, "connect")
+    assert row["error"].endswith("/whip: connection refused")
     status, row, _ = await probed("http://nobody.invalid/whip")
     assert (status, row["failed_step"]) == (1, "resolve")
+    assert row["error"] == "cannot reach http://nobody.invalid/whip: name or service not known"
 
 
 async def test_a_dead_media_path_is_told_from_dead_signaling(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
