@@ -23,6 +23,8 @@ RFC_LAST_FACTOR: Final = 16
 (Rm)."""
 MAX_BURST: Final = 64
 """Requests sent at once at most, when the clock went on without us."""
+_MAX_WAITING: Final = 65_536
+"""Requests under way at most: three seconds of the fastest flood. The oldest are given up for more."""
 _MAX_ANSWERED: Final = 4096
 """Answered requests that are remembered, to know a second answer."""
 
@@ -129,10 +131,12 @@ class Pinger:
 
     def poll_transmit(self, now: float) -> Iterator[bytes]:
         """The requests that are due, `MAX_BURST` new ones at most."""
-        for request in [each for each in self._waiting.values() if each.due_at <= now]:
-            if self.plan.rfc_timers and request.attempts < RFC_REQUESTS:
+        if self.plan.rfc_timers and self._waiting:  # one at a time
+            [request] = self._waiting.values()
+            if request.due_at <= now and request.attempts < RFC_REQUESTS:
                 self._repeat(request, now)
                 yield request.message
+            return
         if self._next_at is None:
             self._next_at = now
         for _ in range(MAX_BURST):
@@ -143,15 +147,15 @@ class Pinger:
         self._next_at = max(self._next_at, now)
 
     def poll_unanswered(self, now: float) -> Iterator[Reply]:
-        """The requests whose time is over."""
-        for request in list(self._waiting.values()):
-            if request.due_at > now:
-                if not self.plan.rfc_timers:  # they are in order
-                    return
-            elif not self.plan.rfc_timers or request.attempts >= RFC_REQUESTS:
-                del self._waiting[request.transaction]
-                self.tally.unanswered += 1
-                yield Reply(request.number, request.transaction)
+        """The requests whose time is over, and the oldest if too many wait."""
+        while self._waiting:  # in the order in which they were sent
+            request = next(iter(self._waiting.values()))
+            is_over = request.due_at <= now and not (self.plan.rfc_timers and request.attempts < RFC_REQUESTS)
+            if not is_over and len(self._waiting) <= _MAX_WAITING:
+                return
+            del self._waiting[request.transaction]
+            self.tally.unanswered += 1
+            yield Reply(request.number, request.transaction)
 
     def poll_timeout(self) -> float | None:
         """When one of the two above has something; None: it is over."""

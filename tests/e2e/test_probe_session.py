@@ -68,6 +68,16 @@ async def test_a_whole_session_passes_and_every_step_has_its_time(site: Site) ->
     assert "pwd" not in json.dumps(row)
 
 
+async def test_our_own_realtime_interface_passes(site: Site) -> None:
+    node = site.transceivers[0]
+    url = node.url.replace("/whip", "/v1/realtime/calls")
+    status, row, err = await probed(url, "--api", "realtime", "--seconds", "0.5")
+    assert (status, err, row["selected"]) == (0, "", format_address(site.relay.vip))
+    assert row["hang_up_status"] == 200
+    assert "channel" in [step["name"] for step in row["steps"]]
+    assert await node.admin.sessions() == []
+
+
 async def test_only_the_relay_is_used_if_that_is_wanted(tmp_path: Path) -> None:
     site = Site(tmp_path, SiteOptions(nodes=("a",), extra_transceiver=("--direct", "127.0.0.1:0")))
     try:

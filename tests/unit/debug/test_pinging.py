@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from rtcrelay.debug import pinging
 from rtcrelay.debug.pinging import MAX_BURST, Pinger, PingPlan, Reply
 from rtcrelay.debug.stun_probe import Probe
 from rtcrelay.rtc import stun
@@ -124,3 +125,14 @@ def test_without_a_count_it_goes_on_until_it_is_stopped() -> None:
     pinger.stop()
     assert pinger.poll_timeout() is None
     assert list(pinger.poll_transmit(200.0)) == []
+
+
+def test_a_flood_that_nobody_answers_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pinging, "_MAX_WAITING", 100)
+    pinger = Pinger(PingPlan(Probe(), count=None, interval_seconds=0.001, timeout_seconds=60.0), TARGET)
+    given_up = []
+    for millisecond in range(1000):
+        list(pinger.poll_transmit(millisecond / 1000))
+        given_up += [reply.number for reply in pinger.poll_unanswered(millisecond / 1000)]
+    assert len(pinger._waiting) == 100
+    assert given_up == list(range(1, pinger.tally.sent - 99))

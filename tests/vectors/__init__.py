@@ -1,0 +1,1 @@
+"""What other implementations and other tools may be tested with."""

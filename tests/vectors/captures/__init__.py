@@ -1,0 +1,1 @@
+"""Calls, recorded, and the scripts that recorded them."""
