@@ -7,14 +7,17 @@ header of each session has a client address of its own, and all come from one so
 from __future__ import annotations
 
 import http.client
+import os
 import secrets
 import struct
 import time
 
 from rtcrelay._dataplane import SppHeader, classify, pack_spp
+from rtcrelay.client.speech import SPEECH_FILE
 from rtcrelay.rtc import stun
 from rtcrelay.rtc.dtls import Dtls, DtlsIdentity, DtlsState
 from rtcrelay.rtc.offer_answer import Answer, IceCredentials, read_answer, write_offer
+from rtcrelay.rtc.ogg import read_opus_packets
 from rtcrelay.rtc.reports import Reporter
 
 PAYLOAD_BYTES = 80
@@ -22,6 +25,7 @@ PAYLOAD_BYTES = 80
 CHECK_SECONDS = 2.5
 """Between consent checks, as Chromium."""
 _HEADER = struct.Struct("!BBHII")
+_SPEECH = tuple(read_opus_packets(SPEECH_FILE)) if "BENCH_SPEECH" in os.environ else ()
 
 
 class BenchCall:
@@ -50,11 +54,14 @@ class BenchCall:
         )
 
     def speak(self, now: float) -> bytes:
-        """The next packet, with the time in its payload."""
+        """The next packet, with the time in its payload, or of the recorded voice if ``BENCH_SPEECH`` is set."""
         assert self.dtls.srtp is not None
         self._sequence = self._sequence + 1 & 0xFFFF
         self._timestamp += 960
-        payload = self._filler + time.monotonic_ns().to_bytes(8, "big")
+        if _SPEECH:
+            payload = _SPEECH[self._sequence % len(_SPEECH)]
+        else:
+            payload = self._filler + time.monotonic_ns().to_bytes(8, "big")
         header = _HEADER.pack(0x80, 111, self._sequence, self._timestamp & 0xFFFF_FFFF, self.ssrc)
         self.reports.handle_sent(self._timestamp, PAYLOAD_BYTES, now)
         packet = self.dtls.srtp.protect(header + payload)

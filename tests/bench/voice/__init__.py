@@ -1,0 +1,1 @@
+"""What samples cost: sessions per core by what the backend wants, beside stock aiortc."""
