@@ -40,6 +40,7 @@ class Drop(IntEnum):
     DEFECT = 22
     RTCP_MALFORMED = 23
     OVER_BIT_RATE = 24
+    NOT_TAKEN = 25
 
 
 DROP_SENTENCES: Final[Mapping[Drop, str]] = {
@@ -60,6 +61,7 @@ DROP_SENTENCES: Final[Mapping[Drop, str]] = {
     Drop.NO_KEYS: "Media came before the session had keys.",
     Drop.RTP_MALFORMED: "It authenticated, but is no RTP.",
     Drop.RTCP_MALFORMED: "It authenticated, but is no RTCP.",
+    Drop.NOT_TAKEN: "Its peer connection has not taken the ones before it: the application is too slow.",
     Drop.OVER_BIT_RATE: "It authenticated, but its session sends more than --max-session-bit-rate.",
     Drop.OTHER_PAYLOAD_TYPE: "It authenticated, but is not the negotiated Opus.",
     Drop.PATHS_FULL: "Its path has as many sessions as are allowed, all of them in use.",

@@ -6,15 +6,19 @@ packets that its own cryptography accepts.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rtcrelay._dataplane import classify, read_stun
 from rtcrelay.rtc import stun
 from rtcrelay.rtc.dtls_records import client_random
+from rtcrelay.rtc.offer_answer import IceCredentials
 from rtcrelay.transceiver.counters import Counters, Drop
+from rtcrelay.transceiver.link import Link
 from rtcrelay.transceiver.paths import Arrival, PathKey
 from rtcrelay.transceiver.probes import ProbeResponder
-from rtcrelay.transceiver.session import Session
+
+if TYPE_CHECKING:
+    from rtcrelay._dataplane import StunMessage
 
 MAX_SESSIONS_PER_PATH: Final = 8
 """Sessions of one path at once: reused ports and shared addresses have two for a while; more is an attack."""
@@ -23,26 +27,67 @@ PROOF_SECONDS: Final = 20.0
 them at least every few seconds; a session without either gets its place back with its next check."""
 
 
+class Routed(Protocol):
+    """Whom packets are for: a session."""
+
+    @property
+    def ice(self) -> IceCredentials:
+        """Its own, as the last answer says."""
+
+    @property
+    def link(self) -> Link | None:
+        """Its paths; None before the first check."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether DTLS is complete."""
+
+    @property
+    def hello(self) -> bytes | None:
+        """The random of the ClientHello that it answers; None: of none yet, or it does not look."""
+
+    @property
+    def awaits_hello(self) -> bool:
+        """Whether it is a server in DTLS that is not connected."""
+
+    def handle_newcomer(self, key: PathKey, now: float) -> None:
+        """Another session's client is on this path, too, or has taken it over."""
+
+    def handle_check(self, arrival: Arrival, datagram: bytes, message: StunMessage, ufrag: bytes, now: float) -> bool:
+        """A check with a ufrag of its own. False if its integrity is wrong."""
+
+    def handle_response(self, arrival: Arrival, datagram: bytes, message: StunMessage, now: float) -> bool:
+        """A STUN success response on one of its paths. True if it was its own."""
+
+    def handle_dtls(self, arrival: Arrival, datagram: bytes, now: float, *, share: int, alone: bool) -> Drop | None:
+        """A DTLS datagram on one of its paths. None if it was its own, or may have been; else why not."""
+
+    def handle_media(self, arrival: Arrival, packet: bytes, now: float, *, share: int) -> Drop | None:
+        """An SRTP or SRTCP packet on one of its paths. None if it was its own; else why not."""
+
+
 class Router:
     """Brings each packet to the session it belongs to."""
 
     def __init__(self, counters: Counters, probes: ProbeResponder) -> None:
         self._counters, self._probes = counters, probes
-        self._by_ufrag: dict[bytes, Session] = {}
-        self._by_path: dict[PathKey, list[Session]] = {}
+        self._by_ufrag: dict[bytes, Routed] = {}
+        self._by_path: dict[PathKey, list[Routed]] = {}
 
-    def add(self, session: Session) -> None:
+    def add(self, session: Routed) -> None:
         """Takes in a new session, by its ufrag."""
         self.add_ufrag(session, session.ice.ufrag)
 
-    def remove(self, session: Session) -> None:
+    def remove(self, session: Routed) -> None:
         """Forgets a session, its ufrags and its paths."""
+        if session.link is None:
+            return
         for ufrag in session.link.generations.ufrags():
             self.remove_ufrag(ufrag)
         for key in session.link.paths.all_keys():
             self.remove_path(session, key)
 
-    def add_ufrag(self, session: Session, ufrag: str) -> None:
+    def add_ufrag(self, session: Routed, ufrag: str) -> None:
         """Brings checks with this ufrag to the session, too."""
         self._by_ufrag[ufrag.encode()] = session
 
@@ -50,7 +95,7 @@ class Router:
         """Forgets a ufrag."""
         self._by_ufrag.pop(ufrag.encode(), None)
 
-    def remove_path(self, session: Session, key: PathKey) -> None:
+    def remove_path(self, session: Routed, key: PathKey) -> None:
         """Forgets that a session has this path."""
         sessions = self._by_path.get(key)
         if sessions is not None and session in sessions:
@@ -112,13 +157,13 @@ class Router:
             return Drop.WRONG_INTEGRITY
         return self._claim(session, arrival.key, now)
 
-    def _claim(self, session: Session, key: PathKey, now: float) -> Drop | None:
+    def _claim(self, session: Routed, key: PathKey, now: float) -> Drop | None:
         """Notes that a valid check of the session came on the path."""
         sessions = self._by_path.get(key)
         if sessions is None:
-            if session.link.paths.find(key) is not None:  # a repeated check adds no path
+            if _has_path(session, key):  # a repeated check adds no path
                 self._by_path[key] = [session]
-        elif session not in sessions and session.link.paths.find(key) is not None:
+        elif session not in sessions and _has_path(session, key):
             if len(sessions) >= MAX_SESSIONS_PER_PATH and not _make_room(sessions, key, now):
                 return Drop.PATHS_FULL
             for other in sessions:
@@ -127,11 +172,17 @@ class Router:
         return None
 
 
-def _make_room(sessions: list[Session], key: PathKey, now: float) -> bool:
+def _has_path(session: Routed, key: PathKey) -> bool:
+    return session.link is not None and session.link.paths.find(key) is not None
+
+
+def _make_room(sessions: list[Routed], key: PathKey, now: float) -> bool:
     """Removes a session that does without the path: before all others one that has selected another path, else one
     whose keys proved nothing here lately; of these the longest silent one."""
-    idle: list[tuple[bool, float, Session]] = []
+    idle: list[tuple[bool, float, Routed]] = []
     for session in sessions:
+        if session.link is None:
+            continue
         paths = session.link.paths
         path = paths.find(key)
         is_selected = path is not None and path is paths.selected
@@ -144,7 +195,7 @@ def _make_room(sessions: list[Session], key: PathKey, now: float) -> bool:
     return True
 
 
-def _offer_dtls(sessions: list[Session], arrival: Arrival, payload: bytes, now: float) -> Drop | None:
+def _offer_dtls(sessions: list[Routed], arrival: Arrival, payload: bytes, now: float) -> Drop | None:
     """Handshakes are in the clear: every session of the path sees them, and its own state says what is its own."""
     reason: Drop | None = Drop.UNKNOWN_PATH
     alone = len(sessions) == 1
@@ -164,20 +215,20 @@ def _offer_dtls(sessions: list[Session], arrival: Arrival, payload: bytes, now: 
     return reason
 
 
-def _find_answerer(sessions: list[Session], key: PathKey, random: bytes) -> Session | None:
+def _find_answerer(sessions: list[Routed], key: PathKey, random: bytes) -> Routed | None:
     """Who answers a ClientHello: the session that did before, else one that waits for its first, else one that has
     another; of these the one whose client was heard last. None if all are connected, or clients themselves."""
 
-    def fitness(session: Session) -> tuple[bool, float]:
-        path = session.link.paths.find(key)
-        return session.dtls.hello is None, path.last_heard_at if path is not None else 0.0
+    def fitness(session: Routed) -> tuple[bool, float]:
+        path = session.link.paths.find(key) if session.link is not None else None
+        return session.hello is None, path.last_heard_at if path is not None else 0.0
 
-    known = next((session for session in sessions if session.dtls.hello == random), None)
-    waiting = [session for session in sessions if session.dtls.role == "server" and not session.is_connected]
+    known = next((session for session in sessions if session.hello == random), None)
+    waiting = [session for session in sessions if session.awaits_hello]
     return known or max(waiting, key=fitness, default=None)
 
 
-def _offer_media(sessions: list[Session], arrival: Arrival, payload: bytes, now: float) -> Drop | None:
+def _offer_media(sessions: list[Routed], arrival: Arrival, payload: bytes, now: float) -> Drop | None:
     reason: Drop | None = Drop.UNKNOWN_PATH
     share = len(payload) // len(sessions)
     for session in tuple(sessions):

@@ -52,6 +52,8 @@ ALLOWED = {
     "audio": BASE | {"rtc"},
     **{name: BASE | {"rtc", "audio"} for name in MIDDLE},
     "doctor": BASE | {"relay"},
+    # aiortc applications on a transceiver's socket: its router, paths and ufrags, under other sessions than its own.
+    "oneport": BASE | {"rtc", "transceiver"},
     "cli": BASE | MIDDLE | {"rtc", "audio", "doctor"},
     "__main__": {"cli"},
 }
@@ -60,7 +62,7 @@ ALLOWED = {
 DOORS = {
     "typer": ("cli/",),
     "rich": ("cli/render.py",),
-    "aiortc": ("rtc/",),
+    "aiortc": ("rtc/", "oneport/"),  # the second one is for applications of aiortc, and nothing else of ours
     "scapy": ("debug/",),
     "redis": ("store/redis_store.py", "store/redis_client.py"),
     "prometheus_client": ("metrics/",),
