@@ -138,6 +138,21 @@ class LiteConnection:
 
     # -- for the router
 
+    @property
+    def hello(self) -> bytes | None:
+        """See `Routed.hello`: aiortc does not say."""
+        return None
+
+    @property
+    def awaits_hello(self) -> bool:
+        """See `Routed.awaits_hello`: aiortc may be the server, if the client chose to be its client."""
+        return not self.is_connected
+
+    def handle_newcomer(self, key: PathKey, now: float) -> None:
+        """See `Routed.handle_newcomer`."""
+        if self.link is not None:
+            self.link.paths.handle_newcomer(key, now)
+
     def handle_check(self, arrival: Arrival, datagram: bytes, message: StunMessage, ufrag: bytes, now: float) -> bool:
         """See `Session.handle_check`."""
         if self.remote_username is None or self.remote_password is None:
@@ -155,20 +170,6 @@ class LiteConnection:
         self._selected.set()
         self._port.rearm(self)
         return True
-
-    @property
-    def hello(self) -> None:
-        """See `Routed.hello`: aiortc's DTLS is not looked into."""
-
-    @property
-    def awaits_hello(self) -> bool:
-        """See `Routed.awaits_hello`."""
-        return not self.is_connected
-
-    def handle_newcomer(self, key: PathKey, now: float) -> None:
-        """See `Routed.handle_newcomer`."""
-        if self.link is not None:
-            self.link.paths.handle_newcomer(key, now)
 
     def handle_response(self, arrival: Arrival, datagram: bytes, message: StunMessage, now: float) -> bool:
         """See `Session.handle_response`."""

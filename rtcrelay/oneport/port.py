@@ -57,7 +57,7 @@ class SharedPort:
                 direct, self._direct = plain.open(settings.direct, loop), plain
             opening.enter_context(TimerDriver(self, loop))
             self._stack = opening.pop_all()
-        self.candidates: list[Address] = [*settings.ingresses, *([direct] if direct else [])]
+        self.candidates: list[Address] = list(dict.fromkeys([*settings.ingresses, *([direct] if direct else [])]))
         """What clients are told to send to, best first."""
         node = settings.node_id
         if node is None:

@@ -136,6 +136,16 @@ class Session:
             self.conversation.handle_opus(opus)
         return None
 
+    @property
+    def hello(self) -> bytes | None:
+        """The random of the ClientHello that it answers; None: of none yet."""
+        return self.dtls.hello
+
+    @property
+    def awaits_hello(self) -> bool:
+        """Whether it is a server in DTLS that is not connected."""
+        return self.dtls.role == "server" and not self.is_connected
+
     def handle_newcomer(self, key: PathKey, now: float) -> None:
         """Another session's client is on this path, too, or has taken it over."""
         self.link.paths.handle_newcomer(key, now)

@@ -39,6 +39,7 @@ window.call = async (base, key) => {
     headers: { Authorization: `Bearer ${key}`, "Content-Type": "application/sdp" },
   });
   const answer = { type: "answer", sdp: await sdpResponse.text() };
+  if (window.port) answer.sdp = answer.sdp.replace(/127\\.0\\.0\\.1 [0-9]+ typ/g, `127.0.0.1 ${port} typ`);
   await pc.setRemoteDescription(answer);
   note("answered");
   window.place = sdpResponse.headers.get("Location");
@@ -64,6 +65,8 @@ class VoiceService:
     page: str
     """URL of the page, on another origin."""
     admin: Path
+    direct: tuple[str, int]
+    """Where media goes without a relay."""
 
 
 @asynccontextmanager
@@ -100,7 +103,7 @@ async def voice_service(
         await parrot.start()
         await transceiver.start()
         base = f"http://127.0.0.1:{http}"
-        yield VoiceService(transceiver, parrot, base, f"http://127.0.0.1:{pages}/", admin)
+        yield VoiceService(transceiver, parrot, base, f"http://127.0.0.1:{pages}/", admin, ("127.0.0.1", direct))
     finally:
         await transceiver.stop()
         await parrot.stop()
