@@ -201,13 +201,15 @@ class Policy:
         cluster: int | None = None,
         transceivers: Sequence[str] = (),
         peers: Sequence[str] = (),
+        clusters: Mapping[int, Sequence[Address]] | None = None,
         nodes: Mapping[int, Address] | None = None,
         admission_exempt: Sequence[str] = (),
         draining: bool = False,
     ) -> Policy:
         """Takes networks as ``CIDR`` or ``CIDR:PORT`` or ``CIDR:FIRST-LAST`` (an IPv6 CIDR with
         ports in brackets: ``[2001:db8::/64]:7000``). An IPv6 network holds no IPv4 address.
-        Raises ValueError on bad text and if a network is in both lists. With
+        ``clusters`` are the internal addresses of each other cluster's relays, 1 to 32, which are peers as well.
+        Raises ValueError on bad text, if a network is in both lists and a relay in two clusters. With
         ``draining`` binding requests without USERNAME have no answer, so that whoever probes leaves."""
 
 @final
@@ -469,6 +471,9 @@ class Verdict:
     def route(self) -> Route | None:
         """What the ufrag of a binding request says, whether or not it was followed; None if there is none
         or it does not open."""
+    @property
+    def via_cluster(self) -> int | None:
+        """The cluster whose relay has the packet next (forward); None if a transceiver has it."""
     @property
     def client(self) -> Address | None:
         """The client the payload goes to (to_client)."""

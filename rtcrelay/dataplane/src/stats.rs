@@ -49,6 +49,8 @@ drop_reasons! {
     UfragForged => "ufrag_forged", "The ufrag fails its check: forged, or made with another secret.";
     UfragKind => "ufrag_kind", "The ufrag is of a kind that routes no media.";
     ClusterUnknown => "cluster_unknown", "The ufrag names a cluster this relay does not know.";
+    ClusterDown => "cluster_down", "No relay of the ufrag's cluster has answered for too long.";
+    SecondHop => "second_hop", "Another relay forwarded a packet that is not for this relay's own cluster.";
     NodeUnknown => "node_unknown", "The ufrag names a node that is not in the node table.";
     EndpointForbidden => "endpoint_forbidden", "The ufrag names an address outside the configured transceivers.";
     AdmissionRate => "admission_rate", "This source opens new paths faster than allowed.";

@@ -53,6 +53,12 @@ impl NextHops {
         true
     }
 
+    /// Whether packets should go to a next hop. One that is not known is alive.
+    pub fn is_alive(&self, next_hop: &Endpoint, now: Time) -> bool {
+        let (hash, mut shard) = self.0.shard(next_hop);
+        shard.find(next_hop, hash).is_none_or(|health| !health.is_dead(now))
+    }
+
     /// Notes a packet that came back.
     pub fn returned(&self, next_hop: &Endpoint) {
         self.update(next_hop, |health| {

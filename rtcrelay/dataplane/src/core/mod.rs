@@ -4,6 +4,7 @@
 pub mod address;
 pub mod capture;
 pub mod claims;
+pub mod clusters;
 pub mod demux;
 pub mod events;
 pub mod health;

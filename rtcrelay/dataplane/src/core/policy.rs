@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::address::{Endpoint, Networks};
+use super::clusters::Clusters;
 use super::ufrag::{Invalid, KeyRing, Route};
 use crate::stats::DropReason;
 
@@ -18,6 +19,8 @@ pub struct Policy {
     pub transceivers: Networks,
     /// Where the internal sockets of other relays are.
     pub peers: Networks,
+    /// Where the relays of other clusters are; their addresses are peers, too.
+    pub clusters: Clusters,
     /// Node ids and their addresses.
     pub nodes: HashMap<u32, SocketAddr>,
     /// Whether the relay wants to be left: it forwards, and no longer answers whoever asks
@@ -27,11 +30,20 @@ pub struct Policy {
     pub admission_exempt: Networks,
 }
 
+/// Who has a packet next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To<'a> {
+    /// A transceiver of this relay's cluster.
+    Transceiver(Endpoint),
+    /// Any of these relays, which have the packet's cluster.
+    Cluster(&'a [Endpoint]),
+}
+
 /// Where a ufrag leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// The transceiver.
-    pub next_hop: Endpoint,
+pub struct Destination<'a> {
+    /// The transceiver, or the relays of its cluster.
+    pub to: To<'a>,
     /// Whether no claim may come of it.
     pub probe: bool,
     /// The key its ufrag was made with.
@@ -39,21 +51,23 @@ pub struct Destination {
 }
 
 impl Policy {
-    /// Opens a ufrag and finds the transceiver it names.
+    /// Opens a ufrag and finds the transceiver it names, or the relays of its cluster.
     #[inline]
-    pub fn resolve(&self, ufrag: &[u8]) -> Result<Destination, DropReason> {
+    pub fn resolve(&self, ufrag: &[u8]) -> Result<Destination<'_>, DropReason> {
         let route = self.ring.open(ufrag).map_err(reason)?;
         if route.kind == super::ufrag::Kind::Session {
             return Err(DropReason::UfragKind);
         }
+        let (probe, key_id) = (route.kind.is_probe(), route.key_id);
         if self.cluster != Some(route.cluster) {
-            return Err(DropReason::ClusterUnknown);
+            let relays = self.clusters.relays(route.cluster).ok_or(DropReason::ClusterUnknown)?;
+            return Ok(Destination { to: To::Cluster(relays), probe, key_id });
         }
         let next_hop = self.address_of(&route).ok_or(DropReason::NodeUnknown)?;
         if !self.transceivers.contains(&next_hop) {
             return Err(DropReason::EndpointForbidden);
         }
-        Ok(Destination { next_hop, probe: route.kind.is_probe(), key_id: route.key_id })
+        Ok(Destination { to: To::Transceiver(next_hop), probe, key_id })
     }
 
     /// The address a ufrag names, whether or not anything may go there.

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use super::address::{Endpoint, PathKey};
 use super::claims::{Claims, Proof};
+use super::clusters;
 use super::demux::{self, Class, Packet};
 use super::events::{Event, Events, What};
 use super::health::NextHops;
 use super::limit::Limiter;
 use super::path::{Claim, MAX_CLAIMS, Path, Standing};
-use super::policy::{Destination, Policy};
+use super::policy::{Destination, Policy, To};
 use super::probed::Probed;
 use super::questions::{Questions, Reply};
 use super::snapshot;
@@ -52,7 +53,11 @@ pub struct Hops {
 
 impl Hops {
     fn one(hop: Endpoint) -> Hops {
-        Hops { hops: [Some(hop), None, None, None] }
+        Hops::two(hop, None)
+    }
+
+    fn two(hop: Endpoint, other: Option<Endpoint>) -> Hops {
+        Hops { hops: [Some(hop), other, None, None] }
     }
 
     /// The places of the next hops.
@@ -201,6 +206,9 @@ impl Relay {
             return Err(DropReason::SppClient);
         }
         let key = PathKey { client, ingress: proxy.port };
+        if self.internals.contains(&source) {
+            return Err(DropReason::SppDirection); // nobody sends to himself: it is forged
+        }
         let mine = self.internals.iter().position(|internal| *internal == proxy);
         let (from_transceiver, from_peer) =
             (turn.policy.transceivers.contains(&source), turn.policy.peers.contains(&source));
@@ -312,7 +320,16 @@ impl Relay {
     fn route(&self, turn: Turn<'_>, from: From, username: &[u8], packet: Packet<'_>) -> Result<Hops, DropReason> {
         let From { key, local, .. } = from;
         let ufrag = username.split(|byte| *byte == b':').next().unwrap_or_default();
-        let Destination { next_hop, probe, key_id } = turn.policy.resolve(ufrag)?;
+        let Destination { to, probe, key_id } = turn.policy.resolve(ufrag)?;
+        let (next_hop, hops) = match to {
+            To::Transceiver(next_hop) => (next_hop, None),
+            // The hop rule: what a relay forwards goes to a transceiver, so loops cannot be.
+            To::Cluster(_) if from.is_peer => return Err(DropReason::SecondHop),
+            To::Cluster(relays) => {
+                let (relay, revived) = self.choose(turn, &key, relays, true)?;
+                (relay, Some(Hops::two(relay, revived)))
+            }
+        };
         if probe {
             self.probed.note(key, local, turn.now);
             turn.counters.probes.add(1);
@@ -323,11 +340,34 @@ impl Relay {
             self.claims.open(turn, key, claim, |path| note_from_client(path, turn.now, local, packet))?;
             turn.counters.routed_by_ufrag.add(1);
         }
-        if self.next_hops.sending(&next_hop, true, turn.now) {
-            Ok(Hops::one(next_hop))
-        } else {
-            Err(DropReason::NextHopDead)
+        match hops {
+            Some(hops) => Ok(hops),
+            None if self.next_hops.sending(&next_hop, true, turn.now) => Ok(Hops::one(next_hop)),
+            None => Err(DropReason::NextHopDead),
         }
+    }
+
+    /// Chooses a relay of a cluster for a packet, and counts the packet as sent: the first live
+    /// one in the client's order. A request may go to a dead one before it as well, at the rate
+    /// of `NextHops`, so that it revives.
+    fn choose(
+        &self,
+        turn: Turn<'_>,
+        key: &PathKey,
+        relays: &[Endpoint],
+        is_request: bool,
+    ) -> Result<(Endpoint, Option<Endpoint>), DropReason> {
+        let mut revived = None;
+        for relay in clusters::preferred(relays, &key.client) {
+            if self.next_hops.is_alive(relay, turn.now) {
+                self.next_hops.sending(relay, is_request, turn.now);
+                return Ok((*relay, revived));
+            }
+            if is_request && revived.is_none() && self.next_hops.sending(relay, true, turn.now) {
+                revived = Some(*relay);
+            }
+        }
+        revived.map(|relay| (relay, None)).ok_or(DropReason::ClusterDown)
     }
 
     /// Sends any other packet to every confirmed claim of its path that the policy still allows.
@@ -336,9 +376,11 @@ impl Relay {
         self.claims.with_path(&from.key, |path| {
             path.expire_claims(turn.now);
             let mut hops = [None; MAX_CLAIMS];
-            for (hop, claim) in hops.iter_mut().zip(path.confirmed()) {
-                match self.allows(turn, &from, claim) {
-                    Ok(()) => *hop = Some(claim.next_hop),
+            for (at, claim) in path.confirmed().enumerate() {
+                match self.next_hop(turn, &from, claim) {
+                    // One relay may stand in for another that has a claim beside its own.
+                    Ok(next_hop) if hops.contains(&Some(next_hop)) => {}
+                    Ok(next_hop) => hops[at] = Some(next_hop),
                     Err(reason) => result = Err(reason),
                 }
             }
@@ -353,17 +395,27 @@ impl Relay {
         result
     }
 
-    fn allows(&self, turn: Turn<'_>, from: &From, claim: &Claim) -> Result<(), DropReason> {
+    /// Where a claim's packets go: to its next hop, if the policy still allows that; if that is a
+    /// dead relay of another cluster, to one that lives.
+    fn next_hop(&self, turn: Turn<'_>, from: &From, claim: &Claim) -> Result<Endpoint, DropReason> {
         let Turn { policy, now, .. } = turn;
-        let is_transceiver = policy.transceivers.contains(&claim.next_hop);
-        // The hop rule: what a relay forwards goes to a transceiver, so loops cannot be.
-        if !is_transceiver && (from.is_peer || !policy.peers.contains(&claim.next_hop)) {
-            return Err(DropReason::EndpointForbidden);
+        if !policy.transceivers.contains(&claim.next_hop) {
+            if from.is_peer {
+                return Err(DropReason::SecondHop);
+            }
+            if !policy.peers.contains(&claim.next_hop) {
+                return Err(DropReason::EndpointForbidden);
+            }
         }
         if claim.key_id.is_some_and(|id| policy.ring.is_revoked(id)) {
             return Err(DropReason::UfragRevokedKey);
         }
-        if self.next_hops.sending(&claim.next_hop, false, now) { Ok(()) } else { Err(DropReason::NextHopDead) }
+        if self.next_hops.sending(&claim.next_hop, false, now) {
+            return Ok(claim.next_hop);
+        }
+        let cluster = policy.clusters.cluster_of(&claim.next_hop).and_then(|cluster| policy.clusters.relays(cluster));
+        let (relay, _) = self.choose(turn, &from.key, cluster.ok_or(DropReason::NextHopDead)?, false)?;
+        Ok(relay)
     }
 
     /// Learns from a packet on its way to a client (rules 3 and 4); returns the address that the

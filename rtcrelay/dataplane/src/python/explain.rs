@@ -70,14 +70,14 @@ impl Core {
         let datagram = FromClient { listener, source: from_address(&source)?, local, payload };
         let mut answer = [0; stun::MAX_RESPONSE];
         let verdict = self.judge(now_seconds, |turn| self.relay.handle_public(turn, datagram, &mut answer))?;
-        Ok(Verdict::of(&verdict, self.route(payload), &answer))
+        Ok(Verdict::of(&verdict, self.route(payload), self.via(&verdict), &answer))
     }
 
     fn handle_internal(&self, now_seconds: f64, source: Address, datagram: &[u8]) -> PyResult<Verdict> {
         let source = from_address(&source)?;
         let verdict = self.judge(now_seconds, |turn| self.relay.handle_internal(turn, source, datagram))?;
         let payload = spp::unpack(datagram).map_or(&[][..], |(_, payload)| payload);
-        Ok(Verdict::of(&verdict, self.route(payload), &[]))
+        Ok(Verdict::of(&verdict, self.route(payload), self.via(&verdict), &[]))
     }
 
     fn flows(&self, now_seconds: f64) -> PyResult<Vec<Flow>> {
@@ -91,6 +91,12 @@ impl Core {
     fn judge<T>(&self, now_seconds: f64, decide: impl FnOnce(Turn<'_>) -> T) -> PyResult<T> {
         let counters = locked(&self.counters);
         Ok(decide(Turn { now: time(now_seconds)?, policy: &self.policy, counters: &counters, events: &self.events }))
+    }
+
+    /// The cluster whose relay has the packet next.
+    fn via(&self, verdict: &relay::Verdict) -> Option<u16> {
+        let relay::Verdict::Forward(hops) = verdict else { return None };
+        hops.iter().find_map(|hop| self.policy.clusters.cluster_of(hop))
     }
 
     /// The route in the ufrag of a binding request, whether or not it was followed.
@@ -116,13 +122,14 @@ struct Verdict {
     next_hops: Vec<Address>,
     reason: Option<&'static str>,
     route: Option<Route>,
+    via_cluster: Option<u16>,
     client: Option<Address>,
     listener: Option<usize>,
     answer: Py<PyBytes>,
 }
 
 impl Verdict {
-    fn of(verdict: &relay::Verdict, route: Option<Route>, answer: &[u8]) -> Verdict {
+    fn of(verdict: &relay::Verdict, route: Option<Route>, via_cluster: Option<u16>, answer: &[u8]) -> Verdict {
         use relay::Verdict as V;
         let address = |endpoint: &crate::core::address::Endpoint| to_address((*endpoint).into());
         let (action, next_hops, reason) = match verdict {
@@ -140,6 +147,6 @@ impl Verdict {
         };
         let length = if let V::Answer(length) = verdict { *length } else { 0 };
         let answer = Python::attach(|py| PyBytes::new(py, &answer[..length]).unbind());
-        Verdict { action, next_hops, reason, route, client, listener, answer }
+        Verdict { action, next_hops, reason, route, via_cluster, client, listener, answer }
     }
 }

@@ -13,6 +13,7 @@ use pyo3::types::PyBytes;
 use super::codec::KeyRing;
 use super::{Address, from_address, to_address};
 use crate::core::address::{Networks, PathKey};
+use crate::core::clusters::{Clusters, MAX_RELAYS};
 use crate::core::events::{self, What};
 use crate::core::legs;
 use crate::core::path::{Path, Standing};
@@ -39,17 +40,21 @@ struct Policy(Arc<policy::Policy>);
 #[pymethods]
 impl Policy {
     #[new]
-    #[pyo3(signature = (ring, *, cluster=None, transceivers=Vec::new(), peers=Vec::new(), nodes=None, admission_exempt=Vec::new(), draining=false), text_signature = "(ring, *, cluster=None, transceivers=(), peers=(), nodes=None, admission_exempt=(), draining=False)")]
+    #[pyo3(signature = (ring, *, cluster=None, transceivers=Vec::new(), peers=Vec::new(), clusters=None, nodes=None, admission_exempt=Vec::new(), draining=false), text_signature = "(ring, *, cluster=None, transceivers=(), peers=(), clusters=None, nodes=None, admission_exempt=(), draining=False)")]
+    #[expect(clippy::too_many_arguments, reason = "one keyword argument for each setting")]
     fn new(
         ring: &KeyRing,
         cluster: Option<i64>,
         transceivers: Vec<String>,
-        peers: Vec<String>,
+        mut peers: Vec<String>,
+        clusters: Option<HashMap<u16, Vec<Address>>>,
         nodes: Option<HashMap<u32, Address>>,
         admission_exempt: Vec<String>,
         draining: bool,
     ) -> PyResult<Self> {
         let networks = |texts: &[String]| Networks::parse(texts).map_err(PyValueError::new_err);
+        let clusters = read_clusters(clusters.unwrap_or_default())?;
+        peers.extend(clusters.all().map(|relay| SocketAddr::from(*relay).to_string()));
         let (transceivers, peers) = (networks(&transceivers)?, networks(&peers)?);
         if let Some((transceiver, peer)) = transceivers.overlap(&peers) {
             return Err(PyValueError::new_err(format!(
@@ -66,8 +71,28 @@ impl Policy {
         let nodes = nodes.iter().map(|(id, address)| Ok((*id, from_address(address)?))).collect::<PyResult<_>>()?;
         let admission_exempt = networks(&admission_exempt)?;
         let ring = ring.ring.clone();
-        Ok(Policy(Arc::new(policy::Policy { ring, cluster, transceivers, peers, nodes, draining, admission_exempt })))
+        Ok(Policy(Arc::new(policy::Policy {
+            ring,
+            cluster,
+            transceivers,
+            peers,
+            clusters,
+            nodes,
+            draining,
+            admission_exempt,
+        })))
     }
+}
+
+fn read_clusters(table: HashMap<u16, Vec<Address>>) -> PyResult<Clusters> {
+    let mut relays = HashMap::new();
+    for (cluster, addresses) in &table {
+        within(&format!("the number of relays of cluster {cluster}"), addresses.len() as i64, 1..=MAX_RELAYS as i64)?;
+        let addresses = addresses.iter().map(|address| Ok(from_address(address)?.into())).collect::<PyResult<_>>()?;
+        relays.insert(*cluster, addresses);
+    }
+    Clusters::new(relays)
+        .map_err(|relay| PyValueError::new_err(format!("the relay {} is in two clusters", SocketAddr::from(relay))))
 }
 
 #[pyclass(frozen, module = "rtcrelay._dataplane")]
