@@ -206,16 +206,6 @@ class Session:
         """Whether DTLS is complete."""
         return self.dtls.state is DtlsState.CONNECTED
 
-    @property
-    def hello(self) -> bytes | None:
-        """See `Routed.hello`."""
-        return self.dtls.hello
-
-    @property
-    def awaits_hello(self) -> bool:
-        """See `Routed.awaits_hello`."""
-        return self.dtls.role == "server" and not self.is_connected
-
     # -- what the conversation is carried by
 
     @property

@@ -81,10 +81,6 @@ class LossyPath(asyncio.DatagramProtocol):
         return transport
 
 
-def is_media(data: bytes) -> bool:
-    return len(data) > 1 and 128 <= data[0] < 192 and not 192 <= data[1] <= 223
-
-
 class _Back(asyncio.DatagramProtocol):
     """One client's socket towards the server; what comes before it is bound waits."""
 

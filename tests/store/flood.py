@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from rtcrelay._dataplane import Event
-from rtcrelay.relay.event_feed import EventFeed, Left
+from rtcrelay.relay.early_answers import Left
+from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.route_cache import RouteCache
 from rtcrelay.store.redis_store import RedisStore
 
