@@ -279,11 +279,11 @@ def _audio_offer(media: Media) -> AudioOffer:
 def _carrier(media: Sequence[Media], bundle: Sequence[str], accepted: Media) -> Media:
     """The m-line whose transport attributes count: the one that the BUNDLE group names first and that has them
     (a bundle-only m-line has none, RFC 9143 section 7.1.3)."""
-    for mid in bundle:
-        for candidate in media:
-            if candidate.mid == mid and candidate.ufrag:
-                return candidate
-    return accepted
+    with_transport: dict[str | None, Media] = {}
+    for candidate in media:
+        if candidate.ufrag:
+            with_transport.setdefault(candidate.mid, candidate)
+    return next((with_transport[mid] for mid in bundle if mid in with_transport), accepted)
 
 
 def _transport(media: Media) -> tuple[IceCredentials, tuple[Fingerprint, ...], str]:

@@ -129,6 +129,8 @@ def read_description(text: str) -> Description:
             name, _, value = line[2:].partition(":")
             if not media and name == "group" and value.startswith("BUNDLE"):
                 bundle = bundle or tuple(value.split()[1:])
+                if len(bundle) > MAX_MEDIA:
+                    raise SdpError(f"the BUNDLE group names more than {MAX_MEDIA} m-lines")
             elif not media and name == "ice-lite":
                 ice_lite = True
             else:

@@ -79,7 +79,7 @@ class Srtp:
     def unprotect(self, packet: bytes) -> bytes | None:
         """The RTP packet inside, or None: not authentic, seen before, too old, or one source too many."""
         source = packet[8:12]
-        if not 12 <= len(packet) <= MAX_PROTECTED_BYTES or not self._has_room_for(source):
+        if not 12 <= len(packet) <= MAX_PROTECTED_BYTES or not self.has_room_for(source):
             return None
         plain = _process(lib.srtp_unprotect, self._inbound, packet)
         if plain is not None:
@@ -89,7 +89,7 @@ class Srtp:
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
         """The RTCP packet inside, or None as in `unprotect`."""
         source = packet[4:8]
-        if not 8 <= len(packet) <= MAX_PROTECTED_BYTES or not self._has_room_for(source):
+        if not 8 <= len(packet) <= MAX_PROTECTED_BYTES or not self.has_room_for(source):
             return None
         plain = _process(lib.srtp_unprotect_rtcp, self._inbound, packet)
         if plain is not None:
@@ -101,7 +101,8 @@ class Srtp:
         start = len(packet) - self.profile.rtcp_index_from_end
         return int.from_bytes(packet[start : start + 4], "big") & 0x7FFF_FFFF
 
-    def _has_room_for(self, source: bytes) -> bool:
+    def has_room_for(self, source: bytes) -> bool:
+        """Whether packets of this SSRC (4 bytes) are looked at: it is known, or there are not `MAX_SOURCES` yet."""
         return source in self._sources or len(self._sources) < MAX_SOURCES
 
 

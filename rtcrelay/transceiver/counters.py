@@ -40,6 +40,7 @@ class Drop(IntEnum):
     DEFECT = 22
     RTCP_MALFORMED = 23
     OVER_BIT_RATE = 24
+    TOO_MANY_SOURCES = 25
 
 
 DROP_SENTENCES: Final[Mapping[Drop, str]] = {
@@ -57,6 +58,7 @@ DROP_SENTENCES: Final[Mapping[Drop, str]] = {
     Drop.PROBE_REFUSED: "It was a probe over the rate limit, or for another transceiver.",
     Drop.UNKNOWN_PATH: "No session has had a valid check on this path.",
     Drop.NOT_AUTHENTIC: "No session of its path could authenticate it: forged, replayed or too old.",
+    Drop.TOO_MANY_SOURCES: "Its SSRC would be one more than the 8 that a session may have.",
     Drop.NO_KEYS: "Media came before the session had keys.",
     Drop.RTP_MALFORMED: "It authenticated, but is no RTP.",
     Drop.RTCP_MALFORMED: "It authenticated, but is no RTCP.",

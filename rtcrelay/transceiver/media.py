@@ -90,7 +90,7 @@ class Media:
     def _handle_rtcp(self, srtp: Srtp, packet: bytes, now: float) -> Heard | Drop:
         plain = srtp.unprotect_rtcp(packet)
         if plain is None:
-            return Drop.NOT_AUTHENTIC
+            return _refusal(srtp, packet[4:8])
         self._counters.counts[Count.RTCP_IN] += 1
         source, index = packet[4:8], srtp.rtcp_index(packet)
         is_newest = index > self._rtcp_indexes.get(source, -1)
@@ -110,7 +110,7 @@ class Media:
     def _handle_rtp(self, srtp: Srtp, packet: bytes, now: float) -> Heard | Drop:
         plain = srtp.unprotect(packet)
         if plain is None:
-            return Drop.NOT_AUTHENTIC
+            return _refusal(srtp, packet[8:12])
         rtp = read_rtp(plain)
         if rtp is None:
             self._counters.drops[Drop.RTP_MALFORMED] += 1
@@ -127,3 +127,7 @@ class Media:
         self.packets_in += 1
         self.bytes_in += len(payload)
         return Heard(is_newest, OpusPacket(payload, sequence, timestamp, marker))
+
+
+def _refusal(srtp: Srtp, source: bytes) -> Drop:
+    return Drop.NOT_AUTHENTIC if srtp.has_room_for(source) else Drop.TOO_MANY_SOURCES

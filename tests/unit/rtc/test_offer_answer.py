@@ -19,7 +19,7 @@ from rtcrelay.rtc.offer_answer import (
     write_answer,
     write_offer,
 )
-from rtcrelay.rtc.sdp import MAX_BYTES, SdpError
+from rtcrelay.rtc.sdp import MAX_BYTES, MAX_MEDIA, SdpError
 
 from . import offers
 
@@ -164,6 +164,34 @@ def test_a_second_audio_stream_is_rejected() -> None:
 def test_what_is_not_in_the_bundle_is_rejected() -> None:
     answer = answer_to(replaced(offers.CHROMIUM, "BUNDLE 0 1", "BUNDLE 1"))
     assert [line.split()[1] for line in media_lines(answer)] == ["0", "3478"]
+
+
+def many_lines(count: int, named: int) -> str:
+    """An offer of that many m-lines, of which the last alone has a transport, and a group that names so many."""
+    head = ["v=0", "a=group:BUNDLE " + " ".join(str(mid) for mid in range(named))]
+    bare = [line for mid in range(count - 1) for line in (f"m=video 9 A {mid}", f"a=mid:{mid}", "a=bundle-only")]
+    last = (
+        f"m=audio 9 UDP/TLS/RTP/SAVPF 111\na=mid:{count - 1}\n{offers.TRANSPORT}a=rtcp-mux\na=rtpmap:111 opus/48000/2\n"
+    )
+    return "\n".join([*head, *bare, last])
+
+
+def test_a_bundle_of_as_many_lines_as_there_may_be_has_the_transport_of_the_one_that_has_it() -> None:
+    offer = read_offer(many_lines(MAX_MEDIA, MAX_MEDIA))
+    assert offer.ice.ufrag == "UFRG"
+    assert [section.accepted for section in offer.sections] == [False] * (MAX_MEDIA - 1) + [True]
+
+
+def test_a_bundle_that_names_more_lines_than_there_may_be_is_refused() -> None:
+    with pytest.raises(SdpError, match=f"BUNDLE group names more than {MAX_MEDIA} m-lines"):
+        read_offer(many_lines(2, MAX_MEDIA + 1))
+
+
+def test_of_the_lines_of_a_bundle_the_one_named_first_has_the_transport() -> None:
+    swapped = offers.CHROMIUM.replace("BUNDLE 0 1", "BUNDLE 1 0")
+    head, _, tail = swapped.rpartition("UFRG")
+    assert read_offer(head + "OTHR" + tail).ice.ufrag == "OTHR"
+    assert read_offer(offers.CHROMIUM.replace("UFRG", "OTHR", 1)).ice.ufrag == "OTHR"
 
 
 def test_without_a_bundle_only_the_first_stream_is_accepted() -> None:

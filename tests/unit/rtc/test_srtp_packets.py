@@ -138,7 +138,10 @@ def test_no_more_sources_are_kept_than_the_limit() -> None:
     client, server = ends()
     for ssrc in range(1, MAX_SOURCES + 1):
         assert server.unprotect(protected(client, rtp(ssrc=ssrc))) is not None
-    assert server.unprotect(protected(client, rtp(ssrc=99))) is None
+    ninth = protected(client, rtp(ssrc=99))
+    assert not server.has_room_for(ninth[8:12])
+    assert server.has_room_for(protected(client, rtp(3, ssrc=1))[8:12])
+    assert server.unprotect(ninth) is None
     assert server.unprotect(protected(client, rtp(2, ssrc=1))) is not None
 
 

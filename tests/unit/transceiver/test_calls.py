@@ -14,6 +14,8 @@ from rtcrelay._dataplane import open_ufrag
 from rtcrelay.rtc import stun
 from rtcrelay.rtc.certificate import Certificate
 from rtcrelay.rtc.dtls import DtlsEnd, DtlsState
+from rtcrelay.rtc.rtp import RtpPacket, write_rtp
+from rtcrelay.rtc.srtp import MAX_SOURCES
 from rtcrelay.transceiver.backends import find_backend
 from rtcrelay.transceiver.counters import DROP_SENTENCES, Count, Drop, End
 from rtcrelay.transceiver.transceiver import OverloadedError
@@ -407,3 +409,14 @@ def test_every_reason_to_drop_has_a_sentence() -> None:
 
 def test_another_certificate_is_another_fingerprint() -> None:
     assert Certificate.generate().fingerprint != SOMEBODY.fingerprint
+
+
+def test_a_ninth_source_of_a_session_has_a_reason_of_its_own(network: Network, call: Caller) -> None:
+    assert call.dtls.srtp is not None
+    for ssrc in range(100, 100 + MAX_SOURCES + 1):
+        packet = call.dtls.srtp.protect(write_rtp(RtpPacket(111, False, 1, 960, ssrc, b"\xf8opus")))
+        assert packet is not None
+        network.receive(call.at, packet)
+    assert call.session.media.packets_in == MAX_SOURCES
+    assert network.drops(Drop.TOO_MANY_SOURCES) == 1
+    assert network.drops(Drop.NOT_AUTHENTIC) == 0

@@ -7,7 +7,7 @@ import pytest
 from rtcrelay.transceiver.counters import Count, Drop
 from rtcrelay.transceiver.paths import AMPLIFICATION, MAX_PATHS
 
-from .network import HERE, OTHER_RELAY, RELAY, THERE, VICTIM, Caller, Network, arrival
+from .network import HERE, OTHER_RELAY, RELAY, THERE, VICTIM, Caller, Network, arrival, client_of
 
 NEW = arrival(THERE)
 
@@ -265,3 +265,33 @@ def test_a_request_that_is_not_answered_is_sent_again_as_far_as_the_budget_goes(
         network.pass_time(0.5)
         call.check(NEW)
     assert 3 <= network.count(Count.VALIDATIONS_SENT) <= 12
+
+
+def test_a_handshake_that_went_to_several_addresses_proves_none_of_them(network: Network, caller: Caller) -> None:
+    """The owner could have read it at its own address, and answer with another's as the source."""
+    caller.answers_checks = False
+    caller.check()
+    caller.check(arrival(VICTIM), nominate=True)
+    network.pass_time(0.06)
+    assert (VICTIM, 22) in [(client_of(reply), payload[0]) for reply, payload in network.sent]
+    caller.check(nominate=True)
+    caller.pump()
+    assert caller.session.is_connected
+    path = caller.session.link.paths.find(caller.at.key)
+    assert path is not None
+    assert path is caller.session.link.paths.selected
+    assert not path.validated
+
+
+def test_the_last_validated_path_is_not_pushed_out_by_new_ones(network: Network, call: Caller) -> None:
+    call.answers_checks = False
+    call.check(NEW, nominate=True)
+    for port in range(1000, 1000 + 2 * MAX_PATHS):
+        network.now += 0.01
+        call.check(arrival(("198.51.100.9", port)))
+    assert call.session.link.paths.find(call.at.key) is not None
+    network.take()
+    assert call.session.send_opus(b"\xf8" + bytes(1000))
+    assert network.take()[-1][0] == call.at.reply
+    call.speak()
+    assert call.session.link.paths.selected is call.session.link.paths.find(call.at.key)
