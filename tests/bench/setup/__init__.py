@@ -1,0 +1,1 @@
+"""How many round trips does a call need to be set up? ``python -m tests.bench.setup`` from the repository's root."""
