@@ -1,8 +1,10 @@
-"""UDP paths that lose media by a fixed pattern: between a client and a server, and between relay and transceiver."""
+"""UDP paths that lose media by a fixed pattern and delay it by more or less: between a client and a server, and
+between relay and transceiver."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,10 +28,11 @@ class Leg:
 class LossyPath(asyncio.DatagramProtocol):
     """Listens for clients; each gets a socket of its own towards the server."""
 
-    def __init__(self, server: Address, *, lose_every: int, delay_seconds: float) -> None:
+    def __init__(self, server: Address, *, lose_every: int, delay_seconds: float, jitter_seconds: float) -> None:
         self.up, self.down = Leg(), Leg()
         self.address: Address = ("", 0)
-        self._server, self._lose_every, self._delay = server, lose_every, delay_seconds
+        self._server, self._lose_every = server, lose_every
+        self._delay, self._jitter, self._chance = delay_seconds, jitter_seconds, random.Random(1)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.DatagramTransport | None = None
         self._backs: dict[Address, _Back] = {}
@@ -57,7 +60,8 @@ class LossyPath(asyncio.DatagramProtocol):
     def later(self, transport: asyncio.DatagramTransport | None, data: bytes, to: Address | None) -> None:
         """Sends after the delay."""
         if transport is not None:
-            self._loop.call_later(self._delay, transport.sendto, data, to)
+            jitter = self._chance.uniform(-self._jitter, self._jitter) if is_media(data) else 0.0
+            self._loop.call_later(self._delay + jitter, transport.sendto, data, to)
 
     def to_client(self, data: bytes, client: Address) -> None:
         """From the server."""
@@ -103,9 +107,11 @@ class _Back(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def lossy_path(server: Address, *, lose_every: int, delay_seconds: float) -> AsyncIterator[LossyPath]:
-    """A path on a free port of loopback."""
-    path = LossyPath(server, lose_every=lose_every, delay_seconds=delay_seconds)
+async def lossy_path(
+    server: Address, *, lose_every: int, delay_seconds: float, jitter_seconds: float = 0.0
+) -> AsyncIterator[LossyPath]:
+    """A path on a free port of loopback; media packets are up to ``jitter_seconds`` early or late."""
+    path = LossyPath(server, lose_every=lose_every, delay_seconds=delay_seconds, jitter_seconds=jitter_seconds)
     await asyncio.get_running_loop().create_datagram_endpoint(lambda: path, local_addr=("127.0.0.1", 0))
     try:
         yield path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,9 @@ pytestmark = [*requires_chromium, pytest.mark.timeout(120)]
 
 LOSE_EVERY = 33
 """3 %, both ways."""
-DELAY_SECONDS = 0.025
-"""Each way, so that round trips are large enough to compare."""
+DELAY_SECONDS = 0.04
+JITTER_SECONDS = 0.008
+"""Each way, media by so much more or less: large enough that 5 % of a round trip and of the jitter are something."""
 PACKETS = 1000
 """20 s, in which 30 are lost."""
 TOLERANCE = 0.05
@@ -75,7 +77,9 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
     media, http, direct = free_ports(3)
     key_file = tmp_path / "keys.toml"
     write_key_file(key_file, generate())
-    async with lossy_path(("127.0.0.1", direct), lose_every=LOSE_EVERY, delay_seconds=DELAY_SECONDS) as path:
+    async with lossy_path(
+        ("127.0.0.1", direct), lose_every=LOSE_EVERY, delay_seconds=DELAY_SECONDS, jitter_seconds=JITTER_SECONDS
+    ) as path:
         arguments = ["transceiver", "--key-file", str(key_file), "--admin", str(tmp_path / "admin.sock")]
         arguments += ["--media", f"127.0.0.1:{media}", "--http", f"127.0.0.1:{http}"]
         arguments += ["--direct", f"127.0.0.1:{direct}", "--ingress", f"{path.address[0]}:{path.address[1]}"]
@@ -92,13 +96,33 @@ def near(ours: float, theirs: float, least: float = 0.0) -> bool:
     return abs(ours - theirs) <= max(least, TOLERANCE * abs(theirs))
 
 
-async def speak_and_settle(lab: Lab, page: Page) -> tuple[dict[str, Any], dict[str, Any]]:
+@dataclass
+class Trips:
+    """Round trips in milliseconds, each once."""
+
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+
+    async def look(self, lab: Lab, page: Page) -> None:
+        """Adds what is new."""
+        ours = (await lab.session())["round_trip_ms"]
+        theirs = (await page.evaluate(STATS)).get("remote-inbound-rtp", {}).get("roundTripTime")
+        if ours is not None and ours not in self.ours:
+            self.ours.append(ours)
+        if theirs is not None and 1000 * theirs not in self.theirs:
+            self.theirs.append(1000 * theirs)
+
+
+async def speak_and_settle(lab: Lab, page: Page, trips: Trips) -> tuple[dict[str, Any], dict[str, Any]]:
     """A call of 20 s; then no more audio, until both sides have reported everything. Returns (ours, Chromium's)."""
     await page.evaluate(CALL, [f"{lab.url}/whip", lab.path.address[1]])
 
     async def spoken() -> int:
+        await trips.look(lab, page)
+        await asyncio.sleep(0.3)
         return lab.path.up.media
 
+    await until(lambda: lab.admin.sessions(), bool, "a session", 10)
     await until(spoken, lambda count: count >= PACKETS, f"{PACKETS} packets of audio", 45)
     await page.evaluate(HUSH)
 
@@ -107,8 +131,11 @@ async def speak_and_settle(lab: Lab, page: Page) -> tuple[dict[str, Any], dict[s
 
     def is_settled(seen: tuple[dict[str, Any], dict[str, Any]]) -> bool:
         ours, theirs = seen
-        told = theirs.get("remote-inbound-rtp", {}).get("packetsLost")
-        return bool(told == ours["rtp_lost_in"] and ours["rtp_lost_out"] == theirs["inbound-rtp"]["packetsLost"])
+        told = theirs.get("remote-inbound-rtp", {})
+        # A report of before the last packets may have the same loss; the one after them has the same jitter, too.
+        is_last = near(ours["jitter_in_ms"], 1000 * told.get("jitter", 0.0))
+        same_loss = told.get("packetsLost") == ours["rtp_lost_in"]
+        return bool(is_last and same_loss and ours["rtp_lost_out"] == theirs["inbound-rtp"]["packetsLost"])
 
     # Chromium's own reports come every 2.5 to 7.5 s.
     await asyncio.sleep(1.0)
@@ -118,7 +145,8 @@ async def speak_and_settle(lab: Lab, page: Page) -> tuple[dict[str, Any], dict[s
 async def test_loss_jitter_and_round_trip_agree_with_chromium(lab: Lab) -> None:
     async with open_page(lab.url) as opened:
         page = opened.page
-        ours, theirs = await speak_and_settle(lab, page)
+        trips = Trips()
+        ours, theirs = await speak_and_settle(lab, page, trips)
         outbound, remote = theirs["outbound-rtp"], theirs["remote-inbound-rtp"]
         inbound, path = theirs["inbound-rtp"], lab.path
         # What the client sent: everything that did not come was lost on the way, and nothing else.
@@ -130,13 +158,14 @@ async def test_loss_jitter_and_round_trip_agree_with_chromium(lab: Lab) -> None:
         assert near(ours["rtp_packets_out"], inbound["packetsReceived"] + inbound["packetsLost"], 1)
         assert near(ours["rtp_lost_out"], inbound["packetsLost"])
         assert near(ours["rtp_lost_out"], path.down.lost, 1)
-        # Jitter and round trip: Chromium's are in seconds; half a millisecond is what the reports' units resolve.
-        assert near(ours["jitter_in_ms"], 1000 * remote["jitter"], 0.5)
-        assert near(ours["jitter_out_ms"], 1000 * inbound["jitter"], 1.0)
-        assert 50 <= ours["round_trip_ms"] <= 90
-        assert near(
-            ours["round_trip_ms"], 1000 * remote["totalRoundTripTime"] / remote["roundTripTimeMeasurements"], 10
-        )
+        # Jitter: what Chromium was told is our figure; its own comes in whole milliseconds.
+        assert near(ours["jitter_in_ms"], 1000 * remote["jitter"])
+        assert near(ours["jitter_out_ms"], 1000 * inbound["jitter"], 0.5)
+        assert ours["jitter_in_ms"] > 1000 * JITTER_SECONDS / 2
+        # Round trip: each side measures its own, at other times; the least of several is the path's, whatever load
+        # the machine has.
+        assert 2000 * DELAY_SECONDS <= min(trips.ours) <= 2000 * DELAY_SECONDS + 20
+        assert near(min(trips.ours), min(trips.theirs))
 
 
 async def test_a_channel_labelled_stats_tells_the_client_the_same(lab: Lab) -> None:

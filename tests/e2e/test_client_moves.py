@@ -58,6 +58,6 @@ async def test_a_client_that_vanishes_says_no_word_more(site: Site) -> None:
         heard = caller.call.counts(0.0).audio_received
         before = (await node.admin.stats()).count("datagrams_in")
         # What was under way may still arrive; then there is nothing but the server's own timer.
-        await until(node.admin.sessions, lambda rows: rows[0]["idle_seconds"] > 0.3, "silence")
+        await until(node.admin.sessions, lambda rows: rows[0]["idle_s"] > 0.3, "silence")
         assert (await node.admin.stats()).count("datagrams_in") <= before + 5
         assert caller.call.counts(0.0).audio_received == heard
