@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from rtcrelay._dataplane import Event
-from rtcrelay.relay.early_answers import Left
 from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.route_cache import RouteCache
 from rtcrelay.store.redis_store import RedisStore
@@ -35,8 +34,8 @@ class Nothing:
     def restore(self, routes: Sequence[Any]) -> int:
         return len(routes)
 
-    async def begin(self) -> Left:
-        return Left()
+    async def begin(self) -> None:
+        return None
 
     def subscribe(self, listener: Any) -> None: ...
 
