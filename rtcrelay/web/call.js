@@ -5,7 +5,7 @@
 
 import { readSample } from "./stats.js";
 
-const HUNG_UP = new Set(["deleted", "operator", "backend_ended"]);
+const HUNG_UP = new Set(["deleted", "operator", "backend_ended", "idle"]);
 const SAMPLE_MS = 1000;
 const ANSWER_MS = 10_000;
 const CONNECT_MS = 10_000;

@@ -47,6 +47,8 @@ const REASONS = {
   shutdown: "it stops",
   silent: "it heard nothing from us",
   too_long: "it had lasted as long as the server allows",
+  idle: "nobody had said anything for as long as the server waits",
+  backend_lost: "the service that answers was lost",
   operator: "an operator ended the call",
 };
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,8 @@ async def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         os.environ[VARIABLE] = name
-        site = Site(directory, OPTIONS)
+        more = (*OPTIONS.extra_transceiver, "--backend", options.backend)
+        site = Site(directory, replace(OPTIONS, extra_transceiver=more))
         for daemon in site.daemons:
             daemon.module = "tests.bench.soak.observed"
         try:
@@ -102,6 +103,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1800.0, help="of sessions coming and going, judged [1800]")
     parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="seconds before that [120]")
     parser.add_argument("--per-second", type=float, default=2.5, help="sessions that come per second, mean [2.5]")
+    parser.add_argument("--backend", default="echo", help="of the transceiver [echo]")
     parser.add_argument("--json", type=Path, help="also write all samples and findings there")
     return parser.parse_args()
 
