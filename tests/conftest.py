@@ -7,6 +7,7 @@ module) unless the command, ``module=`` or ``file=`` is there. With ``RTCRELAY_T
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import signal
@@ -52,6 +53,17 @@ def requires(
 def _requires() -> Callable[..., None]:
     """The function `requires`, for tests that learn late what they need."""
     return requires
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Generator[None]:
+    """Takes back what a command that ran in this process did to logging."""
+    root, ours = logging.getLogger(), logging.getLogger("rtcrelay")
+    levels, handlers = (root.level, ours.level), list(root.handlers)
+    yield
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+    root.handlers[:] = handlers
 
 
 @pytest.hookimpl(wrapper=True)

@@ -74,5 +74,6 @@ def test_names_and_labels_are_the_published_ones(real: Relay) -> None:
     assert shown[f'{lookups}{{result="hit",source="ufrag"}}'] == counts["routed_by_ufrag"]
     assert shown[f'{lookups}{{result="hit",source="flow"}}'] == counts["routed_by_path"]
     assert shown[f'{lookups}{{result="miss",source="flow"}}'] == drops["no_route"]
-    refused = sum(n for name, n in drops.items() if name.startswith(("ufrag_", "cluster_", "node_", "endpoint_")))
+    kinds = ("ufrag_", "cluster_unknown", "node_", "endpoint_")
+    refused = sum(n for name, n in drops.items() if name.startswith(kinds))
     assert shown[f'{lookups}{{result="refused",source="ufrag"}}'] == refused
