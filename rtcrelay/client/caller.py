@@ -48,7 +48,9 @@ class Caller(asyncio.DatagramProtocol):
     ) -> None:
         """Takes a WHIP address, a Bearer token, and the label of a data channel to open."""
         self._loop = asyncio.get_running_loop()
-        self.url, self._token, self._label = url, token, channel
+        self.url = url
+        """The WHIP address."""
+        self._token, self._label = token, channel
         self._config = replace(config or CallConfig(), data=channel is not None)
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
