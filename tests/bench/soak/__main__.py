@@ -65,8 +65,8 @@ TREND: dict[str, Tolerance] = {
 REST: dict[str, Tolerance] = {
     # What was in use once stays resident; what is in use says more.
     "rss_bytes": Tolerance(0.06, 2_500_000),
-    # 210 bytes per session after 30 minutes of the default load. Some things are made once, at any time: measured, 0.5 MB
-    # in a relay, in one step after 33 minutes, without one more object of Python's.
+    # 210 bytes per session after 30 minutes of the default load. Some things are made once, at any time: measured, 0.5
+    # MB in a relay, in one step after 33 minutes, without one more object of Python's.
     "allocated_bytes": Tolerance(0.015, 1_000_000),
     "blocks": Tolerance(0.01, 2_000),
     "objects": Tolerance(0.005, 400),
