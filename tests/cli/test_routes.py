@@ -410,3 +410,17 @@ def test_a_cluster_is_listed_and_flushed(cli: Cli) -> None:
         assert cli("routes", "flush", "--all", "-y", "--redis", url).err == "29 routes removed\n"
 
     asyncio.run(serve(work))
+
+
+def test_tab_names_the_nodes_that_are_alive_and_says_nothing_without_redis(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rtcrelay.cli.redis_access import node_names
+
+    fill(server)
+    assert node_names("") == ["10.0.0.5:3479", "a"]
+    assert node_names("a") == ["a"]
+    monkeypatch.setenv("RTCRELAY_REDIS", f"redis://127.0.0.1:{free_port()}")
+    assert node_names("") == []
+    monkeypatch.delenv("RTCRELAY_REDIS")
+    assert node_names("") == []

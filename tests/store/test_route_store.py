@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rtcrelay.errors import BackendError, ConfigError
 from rtcrelay.store.redis_store import RedisStore
@@ -225,6 +231,35 @@ async def test_user_and_password_of_a_cluster_url_are_used() -> None:
         assert await written_and_read(f"redis+cluster://default:hush@127.0.0.1:{server.port}") == ["1"]
         store = RedisStore(f"redis+cluster://default:wrong@127.0.0.1:{server.port}")
         with pytest.raises(BackendError, match=r"(?i)password|auth|cluster"):
+            await store.ping()
+        await store.close()
+
+
+def certify(directory: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = builder.add_extension(host, critical=False).sign(key, hashes.SHA256())
+    files = directory / "cert.pem", directory / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    return files
+
+
+@pytest.mark.requires(command="redis-server", install="apt-get install redis-server")
+async def test_a_server_with_tls_is_believed_by_its_certificate_only(tmp_path: Path) -> None:
+    cert, key = certify(tmp_path)
+    port = free_port()
+    tls = ("--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key))
+    with running("redis", *tls, "--tls-auth-clients", "no"):
+        assert await written_and_read(f"rediss://127.0.0.1:{port}?ssl_ca_certs={cert}") == ["1"]
+        store = RedisStore(f"rediss://127.0.0.1:{port}")
+        with pytest.raises(BackendError, match=r"(?i)certificate"):
             await store.ping()
         await store.close()
 
