@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import re
@@ -36,6 +35,8 @@ def with_store(
     answer_seconds: float = ANSWER_SECONDS,
 ) -> T:
     """Does ``work`` with the Redis that the options name. Raises ConfigError and BackendError."""
+    import asyncio
+
     from rtcrelay.store.redis_password import read_redis_password
     from rtcrelay.store.redis_store import RedisStore
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtcrelay.cli.flow_options import compact
 from rtcrelay.cli.options import Flags, Listing, leaf, parsed
 from rtcrelay.cli.redis_access import SETTINGS, with_store
 from rtcrelay.cli.render import note
@@ -115,7 +115,7 @@ def _print(changes: list[Change], options: Listing) -> None:
     for change in changes:
         row = {"kind": "route_event", "v": 1, "time": now, "event": change.event, "before": change.before}
         row |= {name: value for name, value in row_of(change.row).items() if name not in ("kind", "v")}
-        print(compact(row) if options.form == "jsonl" else _line(row))
+        print(json.dumps(row, separators=(",", ":")) if options.form == "jsonl" else _line(row))
     if changes:
         sys.stdout.flush()
 

@@ -78,7 +78,9 @@ class RouteReader:
                 inet_pton(AF_INET6 if ":" in ip else AF_INET, ip)
                 known = heads[head] if head in heads else self._learn(head)
                 created_ms, expires_ms = int(created), int(expires)
-                if known is None or not (0 < int(ingress) < 65_536 and 0 < int(port) < 65_536):
+                if known is None or not (ingress + port).isdecimal() or not (ingress + port).isascii():
+                    raise ValueError  # int() takes spaces and underscores as well
+                if not (0 < int(ingress) < 65_536 and 0 < int(port) < 65_536):
                     raise ValueError
                 if not (0 <= created_ms <= _LATEST_MS and 0 <= expires_ms <= _LATEST_MS):
                     raise ValueError
