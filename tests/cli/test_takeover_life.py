@@ -126,6 +126,24 @@ def test_under_load_two_hand_overs_lose_nothing_and_the_counters_go_on(load: Loa
                 assert list(load.directory.glob("relay.sock*")) == []
 
 
+def test_fewer_workers_serve_all_sockets_and_more_than_there_are_sockets_are_said_not_to_run(load: Load) -> None:
+    with load.relay("one", "-w", "2") as first:
+        load.establish()
+        load.start()
+        with load.relay("two", "--takeover", "-w", "1") as second:
+            assert first.process.wait(timeout=10) == 0
+            assert second.ask("/v1/stats")[1]["gauges"]["workers"] == 1
+            with load.relay("three", "--takeover", "-w", "4") as third:
+                assert second.process.wait(timeout=10) == 0
+                assert load.stop() == list(range(load.sent))
+                assert third.ask("/v1/stats")[1]["gauges"]["workers"] == 2
+                assert third.ask("/readyz")[0] == 200
+                status, log = third.end()
+                assert status == 0
+                said = "2 workers run and not 4, since the other relay had no more"
+                assert said in [record["message"] for record in log]
+
+
 def test_the_service_manager_hears_of_the_new_process_before_the_old_one_ends(load: Load) -> None:
     with load.relay("one") as first:
         second = load.relay("two", "--takeover")
