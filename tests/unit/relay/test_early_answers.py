@@ -103,7 +103,7 @@ def test_questions_are_answered_and_everything_else_is_left(played: PlayedRelay)
         left = answers.finish()
     assert played.restored == [(KNOWN, 3479, HOP)]
     assert (left.asked, left.found, left.missed, left.refused) == (3, 1, 1, 1)
-    assert left.events == [established]
+    assert cast(list[PlayedEvent], left.events) == [established]
     assert answers.finish().events == [], "it is left once"
 
 
@@ -111,7 +111,7 @@ def test_without_a_server_everything_is_left_to_the_route_cache(played: PlayedRe
     answers = answering(played, f"redis://127.0.0.1:{free_port()}")
     asked = PlayedEvent("asked", KNOWN, next_hop=None)
     played.tell(asked)
-    assert answers.finish().events == [asked]
+    assert cast(list[PlayedEvent], answers.finish().events) == [asked]
 
 
 @pytest.mark.parametrize("in_url", [True, False], ids=["in the URL", "from a file"])
@@ -130,7 +130,7 @@ def test_a_wrong_password_leaves_everything_to_the_route_cache(played: PlayedRel
         answers = answering(played, server.url, "another")
         asked = PlayedEvent("asked", KNOWN, next_hop=None)
         played.tell(asked)
-        assert answers.finish().events == [asked]
+        assert cast(list[PlayedEvent], answers.finish().events) == [asked]
 
 
 def test_only_one_plain_server_is_asked_early() -> None:
