@@ -18,10 +18,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
+from rtcrelay.config.redis_url import RedisUrl, read_redis_url
 from rtcrelay.store.route_entry import PathKey, routes_of
 
 if TYPE_CHECKING:
@@ -52,15 +52,15 @@ class EarlyAnswers:
     """Answers from `start` to `finish`."""
 
     def __init__(self, relay: Relay, url: str, password: str | None, cluster: int) -> None:
-        """``password`` is used if the URL has none."""
-        self._relay, self._url, self._password, self._cluster = relay, url, password, cluster
+        """``url`` is one that `can_answer`; ``password`` is used if it has none."""
+        self._relay, self._where, self._password, self._cluster = relay, read_redis_url(url), password, cluster
         self._left, self._has_ended = Left(), False
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._run, name="early-answers", daemon=True)
         self._switch_interval = sys.getswitchinterval()
 
     def start(self) -> None:
-        """Begins to answer, if the URL is one that needs no more than this: redis:// or unix://."""
+        """Begins to answer."""
         sys.setswitchinterval(SWITCH_SECONDS)
         self._thread.start()
 
@@ -80,9 +80,9 @@ class EarlyAnswers:
 
     def _run(self) -> None:
         told = self._relay.listen(True, route_cache=True)
-        with contextlib.suppress(OSError, ValueError, EOFError, hiredis.HiredisError), _connect(self._url) as server:
+        with contextlib.suppress(OSError, ValueError, EOFError, hiredis.HiredisError), _connect(self._where) as server:
             reader = hiredis.Reader()
-            for command in _greeting(self._url, self._password):
+            for command in _greeting(self._where, self._password):
                 _ask(server, reader, command)
             poll = select.poll()
             poll.register(told, select.POLLIN)
@@ -108,34 +108,30 @@ class EarlyAnswers:
 
 def can_answer(url: str) -> bool:
     """Whether a URL names one plain server. The others, with TLS or several servers, are left to the route cache."""
-    return urlsplit(url).scheme in ("redis", "unix")
+    where = read_redis_url(url)
+    return where.form in ("server", "socket") and not where.tls
 
 
-def _connect(url: str) -> socket.socket:
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
+def _connect(where: RedisUrl) -> socket.socket:
+    if where.form == "socket":
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         server.settimeout(CONNECT_SECONDS)
-        server.connect(unquote(parts.path))
+        server.connect(where.socket)
     else:
-        server = socket.create_connection((parts.hostname or "localhost", parts.port or 6379), CONNECT_SECONDS)
+        server = socket.create_connection(where.hosts[0], CONNECT_SECONDS)
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server.settimeout(ANSWER_SECONDS)
     return server
 
 
-def _greeting(url: str, password: str | None) -> list[tuple[str, ...]]:
-    """What redis-py would say first for the same URL."""
-    parts = urlsplit(url)
-    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    user = query.get("username") or unquote(parts.username or "")
-    word = query.get("password") or unquote(parts.password or "") or password
-    database = query.get("db") or (parts.path.strip("/") if parts.scheme != "unix" else "") or "0"
+def _greeting(where: RedisUrl, password: str | None) -> list[tuple[str, ...]]:
+    """What redis-py would say first."""
+    word = password if where.password is None else where.password
     commands: list[tuple[str, ...]] = []
     if word:
-        commands.append(("AUTH", user, word) if user else ("AUTH", word))
-    if database != "0":
-        commands.append(("SELECT", database))
+        commands.append(("AUTH", where.username, word) if where.username else ("AUTH", word))
+    if where.database:
+        commands.append(("SELECT", str(where.database)))
     return commands
 
 

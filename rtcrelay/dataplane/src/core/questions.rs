@@ -18,7 +18,7 @@ pub const HOLD: Duration = Duration::from_millis(20);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Packets of one path that wait.
 const HELD_PER_PATH: u8 = 4;
-/// Questions a second, and at once, from one IPv4 address or IPv6 /56.
+/// Questions a second, and at once, from one IPv4 address or IPv6 /56 that is not exempt from admission.
 pub const RATE_PER_SOURCE: (u32, u32) = (200, 1000);
 /// Questions a second, and at once, in all.
 pub const RATE: (u32, u32) = (20_000, 20_000);
@@ -69,8 +69,8 @@ impl Questions {
         self.answered.store(answered, Relaxed);
     }
 
-    /// Decides about a packet of a path that nobody claims.
-    pub fn ask(&self, key: &PathKey, now: Time) -> Reply {
+    /// Decides about a packet of a path that nobody claims; an exempt source has no limit of its own.
+    pub fn ask(&self, key: &PathKey, exempt: bool, now: Time) -> Reply {
         if !self.answered.load(Relaxed) {
             return Reply::Drop;
         }
@@ -80,22 +80,24 @@ impl Questions {
                 question.held += 1;
                 return Reply::Hold;
             }
-            if now.since(question.asked) < ASK_AGAIN || !self.admit(key, now) {
+            if now.since(question.asked) < ASK_AGAIN || !self.admit(key, exempt, now) {
                 return Reply::Drop;
             }
             *question = Question { key: *key, asked: now, held: 1 };
             return Reply::AskAndHold;
         }
-        if self.admit(key, now) && shard.insert(Question { key: *key, asked: now, held: 1 }, hash, now).is_some() {
+        if self.admit(key, exempt, now)
+            && shard.insert(Question { key: *key, asked: now, held: 1 }, hash, now).is_some()
+        {
             return Reply::AskAndHold;
         }
         Reply::Drop
     }
 
-    fn admit(&self, key: &PathKey, now: Time) -> bool {
+    fn admit(&self, key: &PathKey, exempt: bool, now: Time) -> bool {
         let source = self.hashing.of(&key.client.prefix(32));
         let mut limits = locked(&self.limits);
-        limits.0.admit(source, now) && limits.1.admit(1, now)
+        (exempt || limits.0.admit(source, now)) && limits.1.admit(1, now)
     }
 
     /// Forgets a bounded piece of old questions; `round` counts the calls.
@@ -141,37 +143,45 @@ mod tests {
 
     #[test]
     fn without_anybody_to_ask_nothing_is_held() {
-        assert_eq!(Questions::new(Hashing::default()).ask(&key(1, 1), at(0)), Reply::Drop);
+        assert_eq!(Questions::new(Hashing::default()).ask(&key(1, 1), false, at(0)), Reply::Drop);
     }
 
     #[test]
     fn one_question_is_asked_and_four_packets_are_held_for_twenty_milliseconds() {
         let questions = questions();
-        assert_eq!(questions.ask(&key(1, 1), at(0)), Reply::AskAndHold);
+        assert_eq!(questions.ask(&key(1, 1), false, at(0)), Reply::AskAndHold);
         for _ in 0..3 {
-            assert_eq!(questions.ask(&key(1, 1), at(19)), Reply::Hold);
+            assert_eq!(questions.ask(&key(1, 1), false, at(19)), Reply::Hold);
         }
-        assert_eq!(questions.ask(&key(1, 1), at(19)), Reply::Drop);
-        assert_eq!(questions.ask(&key(1, 2), at(19)), Reply::AskAndHold, "another path");
+        assert_eq!(questions.ask(&key(1, 1), false, at(19)), Reply::Drop);
+        assert_eq!(questions.ask(&key(1, 2), false, at(19)), Reply::AskAndHold, "another path");
     }
 
     #[test]
     fn after_the_hold_a_path_waits_half_a_second_for_its_next_question() {
         let questions = questions();
-        questions.ask(&key(1, 1), at(0));
+        questions.ask(&key(1, 1), false, at(0));
         for millis in [20, 100, 499] {
-            assert_eq!(questions.ask(&key(1, 1), at(millis)), Reply::Drop);
+            assert_eq!(questions.ask(&key(1, 1), false, at(millis)), Reply::Drop);
         }
-        assert_eq!(questions.ask(&key(1, 1), at(500)), Reply::AskAndHold);
+        assert_eq!(questions.ask(&key(1, 1), false, at(500)), Reply::AskAndHold);
     }
 
     #[test]
     fn spoofed_ports_do_not_multiply_questions() {
         let questions = questions();
-        let asked =
-            |last: u8| (1..=1500).filter(|port| questions.ask(&key(last, *port), at(0)) == Reply::AskAndHold).count();
+        let asked = |last: u8| {
+            (1..=1500).filter(|port| questions.ask(&key(last, *port), false, at(0)) == Reply::AskAndHold).count()
+        };
         assert_eq!(asked(1), RATE_PER_SOURCE.1 as usize);
         let others: usize = (2..=100).map(asked).sum();
         assert_eq!(others, (RATE.1 - RATE_PER_SOURCE.1) as usize);
+    }
+
+    #[test]
+    fn an_exempt_source_is_limited_like_all_sources_together() {
+        let questions = questions();
+        let asked = (1..=30_000).filter(|port| questions.ask(&key(1, *port), true, at(0)) == Reply::AskAndHold).count();
+        assert_eq!(asked, RATE.1 as usize);
     }
 }

@@ -259,7 +259,8 @@ impl Relay {
         if self.claims.is_killed(&key, turn.now) {
             return Err(DropReason::Killed);
         }
-        match self.questions.ask(&key, turn.now) {
+        let exempt = turn.policy.admission_exempt.contains(&key.client);
+        match self.questions.ask(&key, exempt, turn.now) {
             Reply::Drop => return Err(DropReason::NoRoute),
             Reply::Hold => {}
             Reply::AskAndHold => {
