@@ -243,6 +243,14 @@ class Call:
             datagrams_dropped=self._dropped,
         )
 
+    @property
+    def audio_reported(self) -> int:
+        """Speech packets that the server's last report is about: those sent until the newest that it had."""
+        remote = self.reports.remote
+        if not remote.reports:
+            return 0
+        return max(0, min(remote.highest_sequence - self._voice.first_sequence + 1, self._tally.sent))
+
     def round_trip(self) -> RoundTrip:
         """Of the echoed speech."""
         return self._tally.round_trip()

@@ -80,8 +80,9 @@ class Media:
 
     sent: int
     sent_lost: int | None
-    """Of these on the way, as the server reports (RTCP)."""
+    """Of these on the way, as the server last reported (RTCP)."""
     sent_loss_percent: float | None
+    """Of those that this report is about."""
     sent_jitter_ms: float | None
     received: int
     received_lost: int
@@ -294,7 +295,7 @@ class _SessionProbe:
         return Media(
             sent=counts.audio_sent,
             sent_lost=lost if heard else None,
-            sent_loss_percent=_percent(lost, counts.audio_sent) if heard else None,
+            sent_loss_percent=_percent(lost, call.audio_reported) if heard else None,
             sent_jitter_ms=1000 * reports.remote.jitter / OPUS_CLOCK_HZ if heard else None,
             received=counts.audio_received,
             received_lost=counts.audio_lost,

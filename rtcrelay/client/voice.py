@@ -29,7 +29,8 @@ class Voice:
         self._frames = frames
         self._payload_type = payload_type
         self._ssrc = ssrc
-        self._first_sequence = secrets.randbits(15)
+        self.first_sequence = secrets.randbits(15)
+        """Of its first packet, below 2**15: nobody can take its roll-over counter for another."""
         self._first_timestamp = secrets.randbits(32)
         self._sent = 0
         self._frame = 0
@@ -72,7 +73,7 @@ class Voice:
         packet = RtpPacket(
             self._payload_type,
             self._sent == 0,
-            self._first_sequence + self._sent,
+            self.first_sequence + self._sent,
             self._first_timestamp + self._frame * FRAME_SAMPLES,
             self._ssrc,
             payload,

@@ -45,6 +45,8 @@ class RemoteView:
     """In units of the payload's clock."""
     reports: int = 0
     """How many of its report blocks were about us."""
+    highest_sequence: int = 0
+    """The highest sequence number that had come, extended over the roll-overs of 16 bits."""
 
 
 class Reporter:
@@ -157,6 +159,7 @@ class Reporter:
     def _handle_block(self, block: ReportBlock, now: float) -> None:
         remote = self.remote
         remote.fraction_lost, remote.lost, remote.jitter = block.fraction_lost / 256, block.lost, block.jitter
+        remote.highest_sequence = block.highest_sequence
         remote.reports += 1
         if block.last_report:
             elapsed = (middle_bits(ntp_time(now + self._unix_offset)) - block.last_report - block.delay) & 0xFFFF_FFFF
