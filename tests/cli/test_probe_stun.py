@@ -286,3 +286,10 @@ def test_help_says_what_every_way_to_be_wrong_is(cli: Cli) -> None:
     assert "--config FILE" in shown
     assert "-c, --config" not in shown
     assert "cookie, the magic cookie is another" in shown
+
+
+def test_a_reader_who_has_enough_ends_it_silently() -> None:
+    with responder(lambda data, source: [stun.write_binding_success(data[8:20], source, None)]) as where:
+        script = f"set -o pipefail; {sys.executable} -m rtcrelay probe stun {where} -c 0 -i 10ms | head -n 3"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 3)
