@@ -139,7 +139,7 @@ def test_every_packet_can_be_kept_for_other_tools(cli: Cli, coturn: str, tmp_pat
 def test_a_flood_is_counted_and_has_no_lines(cli: Cli, coturn: str) -> None:
     whole = json.loads(cli("probe", "stun", coturn, "--flood", "2000", "-c", "1000", "--json").out)
     assert whole["sent"] == 1000
-    assert whole["received"] > 900
+    assert whole["received"] > 500
     assert whole["replies"] == []
     assert len(cli("probe", "stun", coturn, "--flood", "1000", "-c", "100").out.splitlines()) == 5
 

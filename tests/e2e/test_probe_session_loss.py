@@ -44,7 +44,7 @@ async def test_loss_each_way_and_round_trips_are_those_of_the_path(tmp_path: Pat
     assert found["sent_loss_percent"] == pytest.approx(loss_of(path.up), abs=2)
     assert found["sent_lost"] > 0
     for name in ("echo_rtt_p50_ms", "stun_rtt_ms", "rtcp_rtt_ms"):
-        assert 2000 * DELAY_SECONDS - 2 <= found[name] < 2000 * DELAY_SECONDS + 60, name
+        assert 2000 * DELAY_SECONDS - 2 <= found[name] < 2000 * DELAY_SECONDS + 200, name
     steps = {step["name"]: step["took_ms"] for step in row["steps"]}
     assert steps["ice"] >= 2000 * DELAY_SECONDS - 1
     # Two round trips of DTLS, and the first audio comes at once.
