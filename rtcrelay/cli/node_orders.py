@@ -60,7 +60,7 @@ def cordon(
     "uncordon",
     listing=True,
     settings=SETTINGS,
-    examples="rtcrelay nodes uncordon transceiver-a --wait",
+    examples="rtcrelay nodes uncordon transceiver-a --wait\nrtcrelay nodes uncordon 10.0.0.5:3479 --json",
 )
 def uncordon(
     options: Listing,

@@ -139,7 +139,7 @@ async def _count(pages: AsyncIterator[list[RouteRow]]) -> int:
 
 def _print_count(count: int, options: Listing) -> None:
     form = options.form
-    print(f'{{"kind":"count","v":1,"routes":{count}}}' if form in ("json", "jsonl") else count)
+    print(f'{{"kind":"route_count","v":1,"routes":{count}}}' if form in ("json", "jsonl") else count)
 
 
 async def _print(pages: AsyncIterator[list[RouteRow]], options: Listing) -> int:

@@ -27,6 +27,7 @@ NEEDS: dict[str, str] = {
     r"^rtcrelay flows (top|tail)(?!.*--once)": "runs until Ctrl-C; tests/cli/test_flows.py ends it",
     r"\btcpdump\b": "captures until Ctrl-C, and needs a privilege",
     r"^rtcrelay capture": "writes until Ctrl-C or a limit; tests/cli/test_capture.py captures",
+    r"^rtcrelay (routes|nodes) ": "Redis; tests/cli/test_routes.py and test_schemas.py have one",
     r"kubectl": "a cluster of Kubernetes",
     r"GeoLite2": "a database of places, which wants a licence",
     r"offer\.sdp": "an offer of a browser",

@@ -171,7 +171,7 @@ def test_an_empty_listing_is_fine(cli: Cli) -> None:
     assert cli("routes", "list", "-o", "jsonl").out == ""
     done = cli("routes", "list")
     assert (done.status, done.err) == (0, "0 routes\n")
-    assert cli("routes", "list", "--count-only", "--json").out == '{"kind":"count","v":1,"routes":0}\n'
+    assert cli("routes", "list", "--count-only", "--json").out == '{"kind":"route_count","v":1,"routes":0}\n'
 
 
 def test_get_shows_one_route_or_exits_with_1(cli: Cli, server: Server) -> None:

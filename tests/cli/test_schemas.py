@@ -14,12 +14,13 @@ from typing import Any
 
 import jsonschema
 import pytest
+from store.server import running
 
 import rtcrelay
 from rtcrelay.cli.app import root_command
 
 from .demo_site import DemoSite, demo_site, talking
-from .relay_process import UnixConnection
+from .relay_process import RelayProcess, UnixConnection
 from .schemas import FOLDER, how_to_register, known_kinds, validate
 from .test_cli_app import commands
 
@@ -77,6 +78,20 @@ OUTPUTS: tuple[tuple[str, set[str], set[int]], ...] = (
     ("rtcrelay probe session http://127.0.0.1:9/whip --seconds 1 --json", {"session_probe"}, {1}),
     (f"rtcrelay probe replay {CALL} --to 127.0.0.1:9 --dry-run --json", {"replay_plan"}, {0}),
     (f"rtcrelay probe replay {CALL} --to 127.0.0.1:9 -t --json", {"replay"}, {0, 1}),
+    ("rtcrelay routes set 198.51.100.8:1 127.0.0.1:7000 --ingress 3479 --json", {"route_set"}, {0}),
+    ("rtcrelay routes list -o jsonl", {"route"}, {0}),
+    ("rtcrelay routes get 198.51.100.8:1 --json", {"route"}, {0}),
+    ("rtcrelay routes list --count-only --json", {"route_count"}, {0}),
+    ("rtcrelay routes stats --json", {"count"}, {0}),
+    (
+        "(sleep 0.5; rtcrelay routes set 198.51.100.9:1 127.0.0.1:7000 --ingress 3479 2> /dev/null > /dev/null) &"
+        " rtcrelay routes watch -o jsonl -n 1",
+        {"route_event"},
+        {0},
+    ),
+    ("rtcrelay routes flush --all --yes --json", {"flush"}, {0}),
+    ("until rtcrelay nodes list -o jsonl | grep .; do sleep 0.2; done", {"node"}, {0}),
+    ("rtcrelay nodes get $(rtcrelay nodes list -o jsonl | jq -r .node) --json", {"node"}, {0}),
     ("rtcrelay keys list --live --json", {"key"}, {0}),
     ("rtcrelay keys rotate --dry-run --json", {"key_rotation"}, {0}),
     ("cp keys.toml k && rtcrelay keys rotate --key-file k --json", {"key_rotation"}, {0}),
@@ -99,6 +114,7 @@ ELSEWHERE = {
     "kill": "ends paths; tests/cli/test_flows.py and its neighbours read the answer",
     "demo": "takes seconds; tests/e2e/test_demo.py validates what it prints",
 }
+LOG_RECORDS = {"session_ended": "a line of a transceiver's log, not of an output"}
 NO_JSON = {
     "serve relay": "runs until it is ended; --print-config is TOML",
     "serve transceiver": "as serve relay",
@@ -106,6 +122,9 @@ NO_JSON = {
     "serve parrot": "as serve relay",
     "flows top": "a picture; flows list has the same rows",
     "capture": "writes pcapng",
+    "nodes cordon": "prints node rows as nodes list; tests/cli/test_nodes.py",
+    "nodes uncordon": "as nodes cordon",
+    "nodes drain": "as nodes cordon",
     "stun encode": "writes a message",
     "keys generate": "writes a key file",
     "config init": "writes a configuration file",
@@ -118,11 +137,27 @@ NO_JSON = {
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[DemoSite]:
-    with demo_site() as site, talking(site.url(0)) as caller, talking(site.url(1)):
+    with (
+        running("valkey") as redis,
+        demo_site() as site,
+        talking(site.url(0)) as caller,
+        talking(site.url(1)),
+        _beating(site, redis.url),
+    ):
         assert caller.answer is not None
         (site.directory / "answer.sdp").write_text(caller.answer.sdp)
         (site.directory / "sites.toml").write_text(SITES)
         yield site
+
+
+@contextmanager
+def _beating(site: DemoSite, redis: str) -> Iterator[None]:
+    """A relay of its own that shows in Redis that it is alive."""
+    directory = site.directory / "beating"
+    directory.mkdir()
+    with RelayProcess(directory, str(site.directory / "keys.toml"), "--redis", redis, RTCRELAY_CONFIG="/dev/null"):
+        site.environ["RTCRELAY_REDIS"] = redis
+        yield
 
 
 def objects(text: str) -> list[dict[str, Any]]:
@@ -194,7 +229,8 @@ def test_events_are_what_their_schema_says(site: DemoSite) -> None:
 
 def test_every_kind_in_the_source_has_a_schema_and_every_schema_a_kind() -> None:
     source = "".join(path.read_text() for path in Path(rtcrelay.__file__).parent.rglob("*.py"))
-    kinds = set(re.findall(r'"kind": "([a-z_]+)"', source)) | {"flow"}
+    kinds = set(re.findall(r'"kind": ?"([a-z_]+)"', source)) | {"flow", "route"}
+    kinds -= set(LOG_RECORDS)
     for kind in sorted(kinds):
         assert kind in known_kinds(), how_to_register(kind)
     assert known_kinds() == kinds, "a schema of what nobody prints"
