@@ -28,6 +28,8 @@ class ServerKeys:
     """(fingerprint, state) by id."""
     problem: str | None = None
     """Why it cannot say, though it is known to live."""
+    process: tuple[str, int] | None = None
+    """Its host's name and process id, by which a server that two sources know is one; None: not known."""
 
     def accepts(self, key: Key) -> bool:
         """Whether it takes ufrags of this very key."""
@@ -47,8 +49,17 @@ class KeyReports(Protocol):
 
 
 def collect(sources: Iterable[KeyReports]) -> list[ServerKeys]:
-    """Every source's reports; a server that two sources know is reported twice, and both must agree."""
-    return [report for source in sources for report in source.read()]
+    """Every source's reports. Of a process that several sources know, the first report counts: put the source first
+    that asks the process itself."""
+    found: list[ServerKeys] = []
+    known: set[tuple[str, int]] = set()
+    for source in sources:
+        for report in source.read():
+            if report.process is None or report.process not in known:
+                found.append(report)
+            if report.process is not None:
+                known.add(report.process)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,8 @@ class AdminKeyReports:
             stats = admin.read("/v1/stats")
             keys = {int(key["id"]): (str(key["fingerprint"]), str(key["state"])) for key in stats["keys"]}
             name = f" {stats['node']}" if stats.get("node") else ""
-            return ServerKeys(f"{stats['role']}{name} ({admin.socket})", keys)
+            process = os.uname().nodename, int(stats["pid"])
+            return ServerKeys(f"{stats['role']}{name} ({admin.socket})", keys, process=process)
         except (KeyError, TypeError, ValueError):
             return ServerKeys(str(admin.socket), {}, "it answered in another form than expected")
         except RtcrelayError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import typer
 from rtcrelay import config, keys
 from rtcrelay.admin.client import AdminClient
 from rtcrelay.cli.services import admin_option, report_all
-from rtcrelay.config.options import KEY_FILE
+from rtcrelay.config.options import KEY_FILE, REDIS
+from rtcrelay.config.sources import load_files, resolve
 from rtcrelay.errors import ExitStatus, RtcrelayError, UsageError
-from rtcrelay.key_rotation import ServerKeys, collect
+from rtcrelay.key_rotation import KeyReports, ServerKeys, collect
 
 KEY_FILE_HELP = f"{KEY_FILE.help} [default: {KEY_FILE.default_help}] [env: {KEY_FILE.variable}]"
 KEY_FILE_OPTION = typer.Option("--key-file", metavar="FILE", help=KEY_FILE_HELP)
@@ -23,11 +26,40 @@ RELOAD = typer.Option("--reload", help="Have the servers that are asked read the
 FORCE = typer.Option("--force", help="Do it although calls may end or be refused.")
 
 
-def live_reports(admins: Sequence[AdminClient], *, are_named: bool) -> list[ServerKeys]:
-    """What the servers behind these sockets report. Other sources of reports join here."""
+def live_reports(admins: Sequence[AdminClient], file: Path | None, *, are_named: bool) -> list[ServerKeys]:
+    """What the servers behind these sockets report and, if a Redis is configured, all that show in it that they
+    live."""
     from rtcrelay.admin.key_reports import AdminKeyReports
 
-    return collect([AdminKeyReports(admins, are_named)])
+    sources: list[KeyReports] = [AdminKeyReports(admins, are_named)]
+    if resolve(None, REDIS, {}, load_files(file, os.environ), os.environ).parsed is not None:
+        sources.append(_Heartbeats(file))
+    return collect(sources)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heartbeats:
+    """The servers that show in Redis that they live, as `KeyReports`."""
+
+    file: Path | None
+
+    def read(self) -> Sequence[ServerKeys]:
+        """See `KeyReports.read`. Without Redis nobody knows who lives, which is a report of its own."""
+        from rtcrelay.cli.redis_access import with_store
+        from rtcrelay.store.directory import read_nodes
+
+        try:
+            nodes = with_store({}, self.file, read_nodes)
+        except RtcrelayError as error:
+            return [ServerKeys("whoever shows in Redis that it lives", {}, str(error))]
+        return [
+            ServerKeys(
+                f"{node.role} {node.node} (heartbeat)",
+                {key.id: (key.fingerprint, key.state) for key in node.keys},
+                process=(node.process.host, node.process.pid),
+            )
+            for node in nodes.found
+        ]
 
 
 def admins_of(named: Sequence[str] | None, file: Path | None) -> list[AdminClient]:

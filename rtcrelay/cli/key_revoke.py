@@ -70,7 +70,7 @@ def revoke(
     key = _accepted(ring, whole("KEY", key_id, 0, keys.MAX_KEY_ID))
     longest = _longest_session(max_session, options.config)
     admins = admins_of(admin, options.config)
-    reports = live_reports(admins, are_named=bool(admin))
+    reports = live_reports(admins, options.config, are_named=bool(admin))
     obstacles = revoke_obstacles(key, ring.keys, reports, longest, now())
     use = read_key_use(admins, key.id) if reports else KeyUse(None, None)
     row = {

@@ -61,7 +61,7 @@ class _Rotation:
     dry_run: bool
 
     def reports(self) -> list[ServerKeys]:
-        return live_reports(self.admins, are_named=self.are_named)
+        return live_reports(self.admins, self.options.config, are_named=self.are_named)
 
     def reload_servers(self) -> ExitStatus | None:
         return reload_servers(self.admins) if self.reload else None

@@ -79,7 +79,9 @@ def list_keys(
     A key's fingerprint is the same on every server that holds the key.
     """
     path = config.find_key_file({"key_file": key_file}, options.config)
-    reports = live_reports(admins_of(admin, options.config), are_named=bool(admin)) if live or admin else None
+    reports = (
+        live_reports(admins_of(admin, options.config), options.config, are_named=bool(admin)) if live or admin else None
+    )
     rows = [
         {
             "kind": "key",

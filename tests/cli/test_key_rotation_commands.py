@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from store.server import running
 
 from rtcrelay import keys
 from rtcrelay._dataplane import Route, mint_ufrag
@@ -147,6 +148,27 @@ def test_the_list_shows_on_request_which_live_servers_hold_a_key(relay: RelayPro
     assert [line.split()[-3:] for line in lines] == [["1", "of", "1"], ["0", "of", "1"]]
     rows = json.loads(cli(*args, "--json").out)
     assert [row["servers"] for row in rows] == [[f"relay ({relay.admin})"], []]
+
+
+def test_servers_of_other_hosts_are_known_by_their_heartbeats(tmp_path: Path, key_file: str, cli: Cli) -> None:
+    args = ("--key-file", key_file, "--json")
+    with running("valkey") as redis, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RTCRELAY_REDIS", redis.url)
+        with RelayProcess(tmp_path, key_file, "--redis", redis.url) as relay:
+            name = "relay " + relay.ask("/v1/stats")[1]["listeners"][0]["internal"] + " (heartbeat)"
+            while not (found := json.loads(cli("keys", "list", "--live", *args).out)[0]["servers"]):
+                pass
+            assert found == [name]
+            assert cli("keys", "rotate", *args).status == 0
+            done = cli("keys", "rotate", *args)
+            assert done.status == 1
+            assert f"{name} does not have key 4" in done.err
+            rows = json.loads(cli("keys", "list", "-A", str(relay.admin), *args).out)
+            assert rows[0]["servers"] == [f"relay ({relay.admin})"], "the same process is one server"
+        patch.setenv("RTCRELAY_REDIS", "redis://127.0.0.1:1")
+        done = cli("keys", "rotate", *args)
+        assert done.status == 1
+        assert "whoever shows in Redis that it lives cannot say: redis://127.0.0.1:1 does not serve" in done.err
 
 
 def test_no_command_shows_a_secret(relay: RelayProcess, key_file: str, cli: Cli) -> None:

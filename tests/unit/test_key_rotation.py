@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from rtcrelay.key_rotation import (
     ID_REST,
     ServerKeys,
     candidate,
+    collect,
     free_id,
     plan_promotion,
     revocable_from,
@@ -110,3 +112,21 @@ def test_a_server_that_still_mints_with_a_key_keeps_it_from_being_revoked() -> N
 
 def test_a_key_that_never_minted_is_revoked_at_any_time() -> None:
     assert revoke_obstacles(NEW, [OLD, NEW], [server("a", OLD, NEW)], TWO_HOURS, DAWN) == []
+
+
+class Source:
+    """A source of reports that says what it was told."""
+
+    def __init__(self, *reports: ServerKeys) -> None:
+        self._reports = reports
+
+    def read(self) -> Sequence[ServerKeys]:
+        return self._reports
+
+
+def test_a_server_that_two_sources_know_is_one_and_the_first_report_counts() -> None:
+    fresh = ServerKeys("relay (socket)", {}, process=("host", 7))
+    stale = ServerKeys("relay 10.0.0.5:3479 (heartbeat)", {}, process=("host", 7))
+    other = ServerKeys("relay 10.0.0.6:3479 (heartbeat)", {}, process=("other", 7))
+    unknown = ServerKeys("x.sock", {}, "no answer")
+    assert collect([Source(fresh, unknown), Source(stale, other)]) == [fresh, unknown, other]
