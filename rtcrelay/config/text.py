@@ -120,6 +120,18 @@ def one_of(*choices: str) -> OneOf:
     return OneOf(choices)
 
 
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """Processor numbers, ``0,2`` or ``4-7``, each from 0 to 1023, in the order given."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        ends = [first, last if dash else first]
+        if not all(re.fullmatch(r"\d{1,4}", end, re.ASCII) for end in ends) or not int(ends[0]) <= int(ends[1]) <= 1023:
+            raise ValueError("is no list of processors such as 2,3 or 4-7 (0 to 1023)")
+        numbers += range(int(ends[0]), int(ends[1]) + 1)
+    return tuple(numbers)
+
+
 def parse_switch(text: str) -> bool:
     """True of true, yes, on, 1; False of false, no, off, 0."""
     if text.lower() in ("true", "yes", "on", "1"):
