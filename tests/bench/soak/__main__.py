@@ -35,8 +35,9 @@ OPTIONS = SiteOptions(
     extra_transceiver=("--max-sessions", "2000"),
 )
 SAMPLE_SECONDS = 5.0
-WARM_UP_SECONDS = 120.0
-"""Before the first idle time: caches fill, allocators find their size."""
+WARM_UP_SECONDS = 300.0
+"""Before the first idle time: caches fill, allocators find their size. Measured: resident memory rises with the most
+sessions that there ever were, by 2 % from the 2nd to the 10th minute and by 0.6 % in the 20 after that."""
 IDLE_SECONDS = 120.0
 """Longest wait until nothing is left: a vanished client's session lives 30 s, its path at the relay 60 s more."""
 SETTLE_SECONDS = 12.0
@@ -62,8 +63,11 @@ TREND: dict[str, Tolerance] = {
     "flows": Tolerance(0.25, 8),
 }
 REST: dict[str, Tolerance] = {
-    "rss_bytes": BYTES,
-    "allocated_bytes": Tolerance(0.015, 600_000),
+    # What was in use once stays resident; what is in use says more.
+    "rss_bytes": Tolerance(0.06, 2_500_000),
+    # 210 bytes per session after 30 minutes of the default load. Some things are made once, at any time: measured, 0.5
+    # MB in a relay, in one step after 33 minutes, without one more object of Python's.
+    "allocated_bytes": Tolerance(0.015, 1_000_000),
     "blocks": Tolerance(0.01, 2_000),
     "objects": Tolerance(0.005, 400),
     "tasks": EXACT,
@@ -100,7 +104,7 @@ async def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1800.0, help="of sessions coming and going, judged [1800]")
-    parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="seconds before that [120]")
+    parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="seconds before that [300]")
     parser.add_argument("--per-second", type=float, default=2.5, help="sessions that come per second, mean [2.5]")
     parser.add_argument("--json", type=Path, help="also write all samples and findings there")
     return parser.parse_args()
