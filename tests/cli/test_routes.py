@@ -105,7 +105,10 @@ def test_a_listing_shows_every_route_and_counts_what_is_none(cli: Cli, server: S
     lines = done.out.splitlines()
     assert lines[0].split() == ["SRC", "DST", "NODE", "CLUSTER", "INGRESS", "RELAY", "AGE", "TTL"]
     (line,) = [line for line in lines if line.startswith("198.51.100.7:51234")]
-    assert line.split() == [*["198.51.100.7:51234", "10.0.3.1:7000", "a", "0", "3479", "10.0.0.5:3479", "10s", "140s"]]
+    *words, age, ttl = line.split()
+    assert words == ["198.51.100.7:51234", "10.0.3.1:7000", "a", "0", "3479", "10.0.0.5:3479"]
+    assert 10 <= int(age.removesuffix("s")) <= 30, "a slow machine takes its time between writing and listing"
+    assert 120 <= int(ttl.removesuffix("s")) <= 140
     assert len(lines) == 4
     assert done.err == "3 routes\n1 entries are malformed and not shown\n"
     assert "\x1b" not in done.out
@@ -116,8 +119,8 @@ def test_json_has_every_field(cli: Cli, server: Server) -> None:
     done = cli("routes", "list", "--json")
     rows = sorted(json.loads(done.out), key=lambda row: row["client"])
     row = rows[0]
-    assert 9.5 < row.pop("age_s") < 15
-    assert 135 < row.pop("ttl_s") <= 140
+    assert 10 <= row.pop("age_s") < 30
+    assert 120 < row.pop("ttl_s") <= 140
     assert row.pop("expires_ms") - row.pop("created_ms") == 150_000
     assert row == {
         "kind": "route",
@@ -214,8 +217,8 @@ def test_a_route_is_set_by_a_node_s_name_with_a_warning(cli: Cli, server: Server
     assert done.err.startswith("warning: a relay that believes this route sends 198.51.100.8:51234's packets to")
     (found,) = listed(cli, "--src", "198.51.100.8")
     assert (found["next_hop"], found["relay"], found["cluster"]) == ("10.0.3.1:7000", "operator", 0)
-    assert 55 < found["ttl_s"] <= 60
-    assert run(server, ("TTL", "rtcrelay:1:f:3479:51234:198.51.100.8"))[0] in (59, 60)
+    assert 40 < found["ttl_s"] <= 60
+    assert run(server, ("TTL", "rtcrelay:1:f:3479:51234:198.51.100.8"))[0] in range(40, 61)
     unknown = cli("routes", "set", "198.51.100.8:51234", "nobody")
     assert (unknown.status, "neither a transceiver that is alive nor IP:PORT" in unknown.err) == (2, True)
 
