@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -13,12 +12,11 @@ from rtcrelay.cli import flow_columns
 from rtcrelay.cli.flow_options import ADMIN, DST, IDLE, STATE, app, make_filter, relays, report_all
 from rtcrelay.cli.options import Listing, leaf
 from rtcrelay.cli.render import note, show_rows
+from rtcrelay.cli.services import DRY_RUN, YES, asks, refuse_unasked
 from rtcrelay.errors import ExitStatus, RtcrelayError, UsageError
 
 _SOURCES = typer.Argument(metavar="SRC", help="Clients: IP, CIDR or IP:PORT; any of them.")
 _ALL = typer.Option("--all", help="Every path.")
-_YES = typer.Option("-y", "--yes", help="Do not ask; necessary where there is no terminal.")
-_DRY_RUN = typer.Option("--dry-run", help="Only show which paths these are.")
 
 
 @leaf(
@@ -38,8 +36,8 @@ def kill(
     state: Annotated[list[str] | None, STATE] = None,
     idle_above: Annotated[list[str] | None, IDLE] = None,
     everything: Annotated[bool, _ALL] = False,
-    yes: Annotated[bool, _YES] = False,
-    dry_run: Annotated[bool, _DRY_RUN] = False,
+    yes: Annotated[bool, YES] = False,
+    dry_run: Annotated[bool, DRY_RUN] = False,
 ) -> ExitStatus | None:
     """Have relays forget paths and all their claims, and show which.
 
@@ -52,8 +50,7 @@ def kill(
         raise UsageError("--all and a choice of paths exclude each other")
     if not (everything or wanted):
         raise UsageError("expected SRC, --dst, --state or --idle-above, or --all for every path")
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise UsageError("there is no terminal to ask on", hint="--yes kills, --dry-run only shows which")
+    refuse_unasked(yes, dry_run)
     from rtcrelay.admin.flows import kill_flows, read_flows
 
     errors: list[RtcrelayError] = []
@@ -68,7 +65,7 @@ def kill(
         show_rows(rows, flow_columns.COLUMNS, options)
     if dry_run:
         note(f"{len(rows)} flows would be killed", options)
-    elif rows and not yes and not _confirms(len(rows)):
+    elif rows and not yes and not asks(f"Kill {len(rows)} flows?"):
         note("nothing was killed", options)
         return ExitStatus.PROBLEM
     elif rows or not errors:
@@ -82,8 +79,3 @@ def _kill(service: AdminClient, flows: Sequence[dict[str, Any]], errors: list[Rt
     except RtcrelayError as error:
         errors.append(error)
         return 0
-
-
-def _confirms(count: int) -> bool:
-    print(f"Kill {count} flows? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -12,6 +12,7 @@ from rtcrelay.cli.node_options import CLUSTER, COLUMNS, NAMES, app, row_of
 from rtcrelay.cli.options import Flags, Listing, leaf, parsed, whole
 from rtcrelay.cli.redis_access import SETTINGS, who, with_store
 from rtcrelay.cli.render import note, show_rows
+from rtcrelay.cli.services import YES, asks
 from rtcrelay.config.text import duration_between, parse_duration
 from rtcrelay.errors import ExitStatus, UsageError
 
@@ -27,7 +28,6 @@ _DEADLINE = typer.Option(
     metavar="DURATION",
     help="End the sessions that are left after this time, 0s to 168h; for transceivers. [default: they may go on]",
 )
-_YES = typer.Option("-y", "--yes", help="Do not ask on a terminal.")
 
 
 @leaf(
@@ -94,7 +94,7 @@ def drain(
     wait: Annotated[bool, _WAIT_EMPTY] = False,
     timeout: Annotated[str | None, _TIMEOUT] = None,
     deadline: Annotated[str | None, _DEADLINE] = None,
-    yes: Annotated[bool, _YES] = False,
+    yes: Annotated[bool, YES] = False,
 ) -> ExitStatus | None:
     """Have nodes take no new calls before they are ended: as cordon, but only for the processes that run now.
 
@@ -148,7 +148,4 @@ def _show(nodes: Sequence[Heartbeat], options: Listing) -> None:
 
 def _confirms(names: Sequence[str]) -> bool:
     """Asks a person; a program means what it says."""
-    if not sys.stdin.isatty():
-        return True
-    print(f"Drain {', '.join(names)}? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return not sys.stdin.isatty() or asks(f"Drain {', '.join(names)}?")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +25,7 @@ from rtcrelay.cli.route_options import (
     app,
     open_listing,
 )
+from rtcrelay.cli.services import YES, asks, refuse_unasked
 from rtcrelay.config.text import address, duration_between, format_address
 from rtcrelay.errors import ExitStatus, UsageError
 
@@ -43,7 +43,6 @@ _ONE_CLUSTER = typer.Option("--cluster", metavar="ID", help="Cluster. [default: 
 _TTL = typer.Option("--ttl", metavar="DURATION", help="How long the route holds, 1s to 1h. [default: 150s]")
 _TARGET = typer.Argument(metavar="NODE", autocompletion=node_names, help="A transceiver's name, or its IP:PORT.")
 _ALL = typer.Option("--all", help="All routes, malformed entries too.")
-_YES = typer.Option("-y", "--yes", help="Do not ask.")
 _DRY = typer.Option("--dry-run", help="Print the routes that would go, and leave them.")
 
 
@@ -128,7 +127,7 @@ def flush(
     age_below: AgeBelow = None,
     ttl_below: TtlBelow = None,
     everything: Annotated[bool, _ALL] = False,
-    yes: Annotated[bool, _YES] = False,
+    yes: Annotated[bool, YES] = False,
     dry_run: Annotated[bool, _DRY] = False,
 ) -> ExitStatus | None:
     """Remove routes from Redis: those that all filters mean, or --all.
@@ -140,8 +139,7 @@ def flush(
     wanted = asked.filter()
     if everything == bool(wanted or node):
         raise UsageError("expected filters that say which routes, or --all, and not both")
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise UsageError("nobody can be asked here, so --yes is needed", hint="--dry-run shows what would go")
+    refuse_unasked(yes, dry_run)
 
     async def work(store: RedisStore) -> ExitStatus | None:
         routes = await open_listing(store, asked, wanted)
@@ -155,7 +153,7 @@ def flush(
         keys: list[str | bytes] = [row.key() for row in found]
         if everything:
             keys += routes.reader.malformed
-        if not (yes or _confirms(len(keys), store.name)):
+        if not (yes or asks(f"Remove {len(keys)} routes from {store.name}?")):
             return ExitStatus.PROBLEM
         gone = sum([await store.remove(keys[start : start + _BATCH]) for start in range(0, len(keys), _BATCH)])
         if options.form in ("json", "jsonl"):
@@ -164,11 +162,6 @@ def flush(
         return None
 
     return with_store(flags, options.config, work)
-
-
-def _confirms(count: int, name: str) -> bool:
-    print(f"Remove {count} routes from {name}? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _find(nodes: Nodes, target: str, cluster: int | None) -> tuple[Address, int]:

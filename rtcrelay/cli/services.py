@@ -61,11 +61,14 @@ def report_all(errors: Sequence[RtcrelayError]) -> ExitStatus | None:
 
 def confirms(question: str, yes: bool) -> bool:
     """Whether a person agrees to what cannot be undone. Raises UsageError where nobody can be asked, without --yes."""
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError("nobody can be asked here", hint="--yes does it, --dry-run shows what would be done")
-    return asks(question)
+    refuse_unasked(yes)
+    return yes or asks(question)
+
+
+def refuse_unasked(*answers: bool) -> None:
+    """Raises UsageError where nobody can be asked, unless an option (--yes, --dry-run) is the answer."""
+    if not (any(answers) or sys.stdin.isatty()):
+        raise UsageError("there is no terminal to ask on", hint="--yes does it, --dry-run shows what would be done")
 
 
 def asks(question: str) -> bool:

@@ -139,7 +139,7 @@ def test_close_asks_a_person_and_refuses_where_nobody_is(site: DemoSite, caller:
     done = site.run("sessions", "close", row["id"])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "rtcrelay: error: nobody can be asked here\nhint: --yes does it, --dry-run shows what would be done\n"
+        "rtcrelay: error: there is no terminal to ask on\nhint: --yes does it, --dry-run shows what would be done\n"
     )
     leader, terminal = os.openpty()
     os.write(leader, b"n\n")
