@@ -22,6 +22,10 @@ SHELLS = ("bash", "zsh", "fish")
 # What has no page of its own: one line says all of it.
 _PAGES = tuple(name for name in COMMANDS if name not in ("completion", "man", "version"))
 
+_PIPES = (
+    "A reader that has enough and closes the pipe, such as head(1), is no failure: the status is 0. SIGTERM ends a"
+    " one-shot command by the signal, which shells show as 143; services end with 0."
+)
 _ENVIRONMENT = (
     ("RTCRELAY_…", "A setting, as each option says. An option on the command line comes first."),
     ("RTCRELAY_CONFIG", "Configuration file, as --config."),
@@ -111,6 +115,7 @@ def _overview(context: Any) -> Iterator[str]:
     yield ".SH EXIT STATUS"
     for value, meaning in _exit_statuses():
         yield from (".TP", f".B {value}", _roff(meaning))
+    yield from (".PP", _roff(_PIPES))
     yield ".SH ENVIRONMENT"
     for name, meaning in _ENVIRONMENT:
         yield from (".TP", f".B {_roff(name)}", _roff(meaning))
