@@ -9,7 +9,13 @@ from rtcrelay.cli.render import Column
 
 
 def _hops(row: Mapping[str, Any]) -> str | None:
-    return ",".join(claim["next_hop"] for claim in row["claims"]) or None
+    return ",".join(map(_hop, row["claims"])) or None
+
+
+def _hop(claim: Mapping[str, Any]) -> str:
+    """The relay of another cluster with that cluster's id."""
+    cluster = claim.get("cluster")
+    return str(claim["next_hop"]) if cluster is None else f"{claim['next_hop']}@{cluster}"
 
 
 def _leg(direction: str, field: str, digits: int) -> Any:

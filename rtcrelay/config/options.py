@@ -42,6 +42,8 @@ class Setting:
     """Whether it may be given several times; in the environment separated by spaces or commas."""
     switch: bool = False
     """Whether the option takes no value."""
+    table: bool = False
+    """Whether it is a table of its own in TOML; its values are ``KEY=VALUE`` elsewhere."""
     shared: bool = False
     """Whether it stands above the tables in TOML, for every service on the machine."""
     default_help: str | None = None
@@ -78,6 +80,17 @@ NODES = Setting(
     text.parse_node,
     many=True,
     shared=True,
+    table=True,
+)
+CLUSTERS = Setting(
+    "clusters",
+    "ID=ADDR",
+    "Internal address of a relay of another cluster, to which calls of that cluster are passed on; several share them."
+    " They are peers. A table [clusters] in TOML: 7 = [ADDR, ADDR].",
+    text.parse_cluster_relay,
+    many=True,
+    shared=True,
+    table=True,
 )
 REDIS = Setting(
     "redis",
@@ -167,6 +180,16 @@ RELAY = (
         many=True,
     ),
     Setting("peers", "CIDR", "Where other relays' internal addresses are.", text.parse_network, many=True),
+    CLUSTERS,
+    Setting(
+        "ingress_only",
+        "",
+        "This relay has no cluster and no transceivers of its own: every call goes on to a relay of its cluster, which"
+        " --clusters names.",
+        text.parse_switch,
+        "false",
+        switch=True,
+    ),
     NODES,
     KEY_FILE,
     Setting(

@@ -25,6 +25,7 @@ def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[st
     environ = os.environ if environ is None else environ
     found = resolve_all("relay", flags, config, environ)
     _check_networks(found, "transceivers", "peers")
+    clusters = _clusters(found)
     shared = text.first_overlap(found["transceivers"].parsed, found["peers"].parsed)
     if shared:
         raise ConfigError(
@@ -34,9 +35,10 @@ def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[st
     return RelaySettings(
         listeners=_pair(found["listen"], found["internal"]),
         key_file=_key_file(found["key_file"]),
-        transceivers=found["transceivers"].parsed,
+        transceivers=() if found["ingress_only"].parsed else found["transceivers"].parsed,
         workers=found["workers"].parsed,
-        cluster=found["cluster"].parsed,
+        cluster=None if found["ingress_only"].parsed else found["cluster"].parsed,
+        clusters=clusters,
         peers=found["peers"].parsed,
         nodes=_nodes(found["nodes"]),
         idle_timeout_seconds=found["idle_timeout"].parsed,
@@ -311,6 +313,26 @@ def _redis(url: Value, password_file: Value) -> str | None:
     if has_password and password_file.parsed is not None:
         raise ConfigError(f"{url.origin} and {password_file.origin} both give a password, expected one of them")
     return str(url.parsed)
+
+
+def _clusters(found: Mapping[str, Value]) -> Mapping[int, tuple[Address, ...]]:
+    """The relays of other clusters. A relay's own cluster may be among them, so that all relays can have one table."""
+    value, only = found["clusters"], found["ingress_only"]
+    for (_, (ip, _port)), word in zip(value.parsed, value.words, strict=True):
+        if not (found["spp_insecure_public"].parsed or text.is_internal(ip)):
+            raise ConfigError(
+                f"{value.origin}: {word!r} is outside the private, loopback, link-local and unique local ranges, and"
+                " SPP is neither encrypted nor authenticated",
+                hint="use the addresses inside a WireGuard or IPsec tunnel, or --spp-insecure-public",
+            )
+    if only.parsed and not value.parsed:
+        raise ConfigError(f"{only.origin} is given without --clusters, so there is nowhere to pass calls on to")
+    if only.parsed and found["redis"].parsed is not None:
+        raise ConfigError(f"{only.origin} and {found['redis'].origin} exclude each other: routes are those of a site")
+    clusters: dict[int, tuple[Address, ...]] = {}
+    for cluster, relay in value.parsed:
+        clusters[cluster] = tuple(dict.fromkeys((*clusters.get(cluster, ()), relay)))
+    return clusters
 
 
 def _nodes(value: Value) -> Mapping[int, Address]:

@@ -35,10 +35,12 @@ def config_schema() -> dict[str, Any]:
 
 def _setting(setting: Setting) -> dict[str, Any]:
     described = {"description": setting.help, **_default(setting)}
-    if setting.name == "nodes":
+    if setting.table:
+        one: dict[str, Any] = {"type": "string"}
+        kind = {"anyOf": [one, {"type": "array", "items": one}]} if setting.name == "clusters" else one
         return {
             "type": "object",
-            "patternProperties": {"^[0-9]+$": {"type": "string"}},
+            "patternProperties": {"^[0-9]+$": kind},
             "additionalProperties": False,
             **described,
         }

@@ -24,8 +24,10 @@ class RelaySettings:
     """Networks with or without ports, as `_dataplane.Policy` takes them."""
     workers: int = 1
     """Packet threads."""
-    cluster: int = 0
-    """The cluster whose sessions are routed here."""
+    cluster: int | None = 0
+    """The cluster whose sessions are routed here; None: a global ingress, which passes everything on."""
+    clusters: Mapping[int, tuple[Address, ...]] = field(default_factory=dict)
+    """Other clusters and their relays' internal addresses."""
     peers: tuple[str, ...] = ()
     """Networks of other relays' internal addresses."""
     nodes: Mapping[int, Address] | None = None
@@ -56,11 +58,18 @@ class RelaySettings:
     """Whether SPP may go to networks outside the private ranges."""
 
     @property
+    def site(self) -> int:
+        """The cluster, of a relay that has one: every relay with a route cache does, see `rules`."""
+        assert self.cluster is not None, "a global ingress has no route cache"
+        return self.cluster
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """Every IP address and network that the relay listens on or sends to."""
         sockets = [ip for pair in self.listeners for ip, _ in pair]
         nodes = [ip for ip, _ in (self.nodes or {}).values()]
-        return (*sockets, *self.transceivers, *self.peers, *nodes)
+        relays = [ip for relays in self.clusters.values() for ip, _ in relays]
+        return (*sockets, *self.transceivers, *self.peers, *nodes, *relays)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,15 @@ def show(program: str, flags: Flags, config: Path | None = None, environ: Mappin
     """The effective settings of a service as a configuration file that says where each came from. No secrets."""
     environ = os.environ if environ is None else environ
     found = resolve_all(program, flags, config, environ)
-    above = [_toml_line(s, found[s.name]) for s in PROGRAMS[program] if s.shared and s.name != "nodes"]
+    above = [_toml_line(s, found[s.name]) for s in PROGRAMS[program] if s.shared and not s.table]
     table = [_toml_line(s, found[s.name]) for s in PROGRAMS[program] if not s.shared]
     nodes = found["nodes"].parsed if "nodes" in found else ()
     lines = [*above, "", f"[{program}]", *table]
+    clusters: dict[int, list[str]] = {}
+    for cluster, where in found["clusters"].parsed if "clusters" in found else ():
+        clusters.setdefault(cluster, []).append(toml_word(text.format_address(where)))
+    if clusters:
+        lines += ["", "[clusters]", *(f"{cluster} = [{', '.join(relays)}]" for cluster, relays in clusters.items())]
     if nodes:
         lines += ["", "[nodes]", *(f'{node} = "{text.format_address(where)}"' for node, where in nodes)]
     return "\n".join(lines)

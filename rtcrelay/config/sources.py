@@ -106,8 +106,12 @@ def _candidates(
 
 def _words(setting: Setting, value: object, origin: str) -> tuple[str, ...]:
     """A flag's or a TOML value as text; TOML numbers and booleans are what they look like."""
-    if isinstance(value, Mapping):  # [nodes]; file loading made sure that nothing else is a table
-        return tuple(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, Mapping):  # file loading made sure that it is for a setting that is a table
+        return tuple(
+            f"{key}={_word(item, f'{origin}.{key}')}"
+            for key, items in value.items()
+            for item in (items if isinstance(items, list) else [items])
+        )
     if isinstance(value, list | tuple):
         if not setting.many:
             raise ConfigError(f"{origin} takes one value, not a list")
@@ -173,5 +177,5 @@ def _key_problem(path: Path, prefix: str, name: str, value: object, known: list[
         if prefix and name in SHARED:
             hint = f"{name} is shared by all services: write it above the tables"
         yield ConfigError(f"{path}: unknown key {prefix}{name}", hint=hint)
-    elif isinstance(value, Mapping) != (name == "nodes"):
-        yield ConfigError(f"{path}: {prefix}{name} must {'' if name == 'nodes' else 'not '}be a table")
+    elif isinstance(value, Mapping) != (is_table := name in SHARED and SHARED[name].table):
+        yield ConfigError(f"{path}: {prefix}{name} must {'' if is_table else 'not '}be a table")

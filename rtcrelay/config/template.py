@@ -19,13 +19,21 @@ def config_template(programs: Sequence[str]) -> str:
     ]
     shared = {s.name: s for program in programs for s in PROGRAMS[program] if s.shared}
     for setting in shared.values():
-        if setting.name != "nodes":
+        if not setting.table:
             lines += _setting(setting)
     for program in programs:
         lines += ["", "", f"[{program}]"]
         for setting in PROGRAMS[program]:
             if not setting.shared:
                 lines += _setting(setting)
+    if "clusters" in shared:
+        lines += [
+            "",
+            "",
+            *_comment(shared["clusters"].help),
+            "# [clusters]",
+            '# 7 = ["10.7.0.1:3479", "10.7.0.2:3479"]',
+        ]
     if "nodes" in shared:
         lines += ["", "", *_comment(shared["nodes"].help), "# [nodes]", '# 17 = "[fd00::7]:7000"']
     return "\n".join(lines) + "\n"

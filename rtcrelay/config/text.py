@@ -306,6 +306,18 @@ def parse_node(text: str) -> tuple[int, Address]:
     return number, address(concrete=True)(where)
 
 
+def parse_cluster_relay(text: str) -> tuple[int, Address]:
+    """A relay of a cluster, ``ID=IP:PORT``."""
+    cluster, equals, where = text.partition("=")
+    if not equals:
+        raise ValueError("is not a cluster's relay, expected ID=IP:PORT, for example 7=10.7.0.1:3479")
+    try:
+        number = whole_number(0, 65_535)(cluster)
+    except ValueError as error:
+        raise ValueError(f"is not a cluster's relay: the id {cluster!r} {error}") from None
+    return number, address(concrete=True)(where)
+
+
 def _contains(outer: IpNetwork, inner: IpNetwork) -> bool:
     if isinstance(outer, ipaddress.IPv4Network) and isinstance(inner, ipaddress.IPv4Network):
         return inner.subnet_of(outer)

@@ -237,9 +237,10 @@ def _sentence(explained: Explained) -> str:
         return f"dropped: {reason}: {_lowered(DROP_REASONS.get(reason, ''))}{_attempted(verdict.route)}"
     hops = ", ".join(format_address(hop) for hop in verdict.next_hops)
     if verdict.action == "forward":
+        where = hops if verdict.via_cluster is None else f"{hops}, a relay of cluster {verdict.via_cluster},"
         if verdict.route is not None:
-            return f"routed to {hops} by ufrag ({_of(verdict.route)})"
-        return f"forwarded to {hops} by its path"
+            return f"routed to {where} by ufrag ({_of(verdict.route)})"
+        return f"forwarded to {where} by its path"
     if verdict.action == "to_client" and verdict.client is not None:
         return f"returned to {format_address(verdict.client)} from listener {verdict.listener}"
     if verdict.action == "pass":
@@ -282,6 +283,7 @@ def explained_row(explained: Explained) -> dict[str, Any]:
         "bytes": len(packet.datagram),
         "action": verdict.action,
         "reason": verdict.reason,
+        "via_cluster": verdict.via_cluster,
         "next_hops": [format_address(hop) for hop in verdict.next_hops],
         "client": None if verdict.client is None else format_address(verdict.client),
         "key_id": None if route is None else route.key_id,

@@ -78,7 +78,7 @@ def keeper(relay: Relay, feed: EventFeed, settings: RelaySettings, store: LateSt
         relay,
         feed,
         store,
-        cluster=settings.cluster,
+        cluster=settings.site,
         name=format_address(relay.listeners()[0][1]),
         idle_seconds=settings.idle_timeout_seconds,
     )

@@ -42,7 +42,7 @@ from rtcrelay.store.standing import Standing
 
 log = logging.getLogger("rtcrelay.relay")
 
-_RELOADABLE = frozenset({"cluster", "transceivers", "peers", "nodes", "admission_exempt", "key_file"})
+_RELOADABLE = frozenset({"cluster", "clusters", "transceivers", "peers", "nodes", "admission_exempt", "key_file"})
 """Settings that a running relay takes up; the others wait for the next start."""
 
 
@@ -153,7 +153,7 @@ class Control:
         self._settings = dataclasses.replace(self._settings, **taken)
         self._key_file = key_file
         keys = ", ".join(f"{number} ({fingerprint})" for number, fingerprint in key_file.fingerprints())
-        log.info("reloaded: cluster %d, keys %s", settings.cluster, keys)
+        log.info("reloaded: cluster %s, keys %s", settings.cluster, keys)
 
     def _on_hangup(self) -> None:
         sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
@@ -283,7 +283,8 @@ class Control:
         """A page of the path table, and the cursor of the next one (0: that was all)."""
         flows, following = self._relay.flows(cursor, limit)
         name = self.name
-        rows = [flow_row(flow, name) for flow in flows]
+        clusters = {relay: cluster for cluster, relays in self._settings.clusters.items() for relay in relays}
+        rows = [flow_row(flow, name, clusters) for flow in flows]
         return {"kind": "flows", "v": 1, "relay": name, "flows": rows, "next_cursor": following}
 
 

@@ -49,6 +49,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     # Transceivers, and what was configured.
     "next_hop_dead": Kind(advice="a transceiver is gone, or does not take this relay's packets (its --relays)"),
     "endpoint_forbidden": Kind(advice="--transceivers does not hold an address that a valid ufrag names"),
+    "cluster_down": Kind(advice="none of that cluster's relays answers: they are down, or do not take us as a peer"),
+    "second_hop": Kind(advice="the table of clusters of another relay leads here for a cluster that is not ours"),
     "cluster_unknown": Kind(advice="--cluster is another one than the transceivers'"),
     "node_unknown": Kind(advice="--nodes lacks a transceiver"),
     "ufrag_unknown_key": Kind(at_least=10, advice=_KEYS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from rtcrelay.config.text import format_address
 
 if TYPE_CHECKING:
-    from rtcrelay._dataplane import Flow, Stream
+    from rtcrelay._dataplane import Address, Flow, Stream
 
 ONE_WAY_PACKETS: Final = 20
 """Packets one way, none the other: fewer may be a check that nobody has answered yet."""
@@ -24,9 +25,10 @@ STATES: Final = ("strong", "weak", "pending")
 
 
 class ClaimRow(msgspec.Struct, gc=False):
-    """One next hop's claim."""
+    """One next hop's claim; ``cluster`` is the one whose relay that is, null for a transceiver."""
 
     next_hop: str
+    cluster: int | None
     state: str
     key_id: int | None
     idle_s: float
@@ -66,10 +68,16 @@ class FlowRow(msgspec.Struct, gc=False):
     one_way: str | None
 
 
-def flow_row(flow: Flow, relay: str) -> FlowRow:
-    """The path as a JSON object; ``relay`` is the relay's own name."""
+def flow_row(flow: Flow, relay: str, clusters: Mapping[Address, int]) -> FlowRow:
+    """The path as a JSON object; ``relay`` is the relay's own name, ``clusters`` says whose relay a next hop is."""
     claims = [
-        ClaimRow(format_address(claim.next_hop), claim.state, claim.key_id, round(claim.idle_seconds, 3))
+        ClaimRow(
+            format_address(claim.next_hop),
+            clusters.get(claim.next_hop),
+            claim.state,
+            claim.key_id,
+            round(claim.idle_seconds, 3),
+        )
         for claim in flow.claims
     ]
     from_client, to_client = flow.from_client, flow.to_client

@@ -34,6 +34,7 @@ def make_policy(
             cluster=settings.cluster,
             transceivers=settings.transceivers,
             peers=settings.peers,
+            clusters=settings.clusters,
             nodes={**(hints or {}), **(settings.nodes or {})},
             admission_exempt=settings.admission_exempt,
             draining=draining,

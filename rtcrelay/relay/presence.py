@@ -20,7 +20,7 @@ class RelayPresence:
 
     def identity(self) -> tuple[int, str]:
         """Its cluster and its name."""
-        return self._control.settings.cluster, self._control.name
+        return self._control.settings.site, self._control.name
 
     def describe(self, pulse: Pulse) -> Heartbeat:
         """Its heartbeat."""

@@ -39,7 +39,7 @@ def check(settings: RelaySettings) -> str:
     read_redis_password(settings.redis_password_file)
     pairs = ", ".join(f"{format_address(public)} to {format_address(inner)}" for public, inner in settings.listeners)
     keys = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in key_file.keys)
-    return f"configuration is sound: {pairs}; cluster {settings.cluster}; keys {keys}"
+    return f"configuration is sound: {pairs}; cluster {_cluster(settings)}; keys {keys}"
 
 
 def run(
@@ -108,7 +108,7 @@ def answer_early(relay: Relay, settings: RelaySettings, password: str | None) ->
 
     if not can_answer(settings.redis):
         return None
-    early = EarlyAnswers(relay, settings.redis, password, settings.cluster)
+    early = EarlyAnswers(relay, settings.redis, password, settings.site)
     early.start()
     return early
 
@@ -138,15 +138,21 @@ def succeed(relay: Relay, settings: RelaySettings, admin: AdminSocket) -> int:
     return workers
 
 
+def _cluster(settings: RelaySettings) -> str:
+    others = sorted(settings.clusters.keys() - {settings.cluster})
+    own = "none" if settings.cluster is None else str(settings.cluster)
+    return f"{own}, others {' '.join(map(str, others))}" if others else own
+
+
 def _announce(relay: Relay, settings: RelaySettings, key_file: KeyFile) -> None:
     sd_notify("STATUS=forwarding")
     for public, internal in relay.listeners():
         log.info("forwarding from %s, internal address %s", format_address(public), format_address(internal))
     keys = ", ".join(f"{number} ({fingerprint})" for number, fingerprint in key_file.fingerprints())
     log.info(
-        "rtcrelay %s, relay of cluster %d, workers %d, keys %s; transceivers %s; peers %s",
+        "rtcrelay %s, relay of cluster %s, workers %d, keys %s; transceivers %s; peers %s",
         rtcrelay.__version__,
-        settings.cluster,
+        _cluster(settings),
         settings.workers,
         keys,
         " ".join(settings.transceivers) or "none",

@@ -61,6 +61,18 @@ def test_a_call_is_told_from_its_first_packet_on() -> None:
     ]
 
 
+def test_a_relay_of_another_cluster_is_named_with_its_cluster() -> None:
+    relay = ("10.8.0.1", 3479)
+    policy = Policy(RING, clusters={8: [relay]})
+    explainer = Explainer(RelayConfig([(PUBLIC, INTERNAL)], policy), Sides([(PUBLIC, INTERNAL)]))
+    there = check(Route("endpoint", 8, ip=TRANSCEIVER[0], port=TRANSCEIVER[1], key_id=2))
+    packets = [(CLIENT, PUBLIC, there), (relay, INTERNAL, HEADER + DTLS), (CLIENT, PUBLIC, DTLS)]
+    told = list(explainer.explain(Packet(n, n * 1_000_000, *packet) for n, packet in enumerate(packets, 1)))
+    assert told[0].sentence == "routed to 10.8.0.1:3479, a relay of cluster 8, by ufrag (key 2, cluster 8)"
+    assert told[2].sentence == "forwarded to 10.8.0.1:3479, a relay of cluster 8, by its path"
+    assert (explained_row(told[0])["via_cluster"], explained_row(told[1])["via_cluster"]) == (8, None)
+
+
 def test_a_relay_that_knows_nothing_learns_from_what_comes_back() -> None:
     assert said((TRANSCEIVER, INTERNAL, HEADER + DTLS), (CLIENT, PUBLIC, RTP)) == [
         "returned to 198.51.100.7:51234 from listener 0; claim of 10.0.3.7:7000 learned (strong)",

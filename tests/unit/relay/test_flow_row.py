@@ -46,8 +46,17 @@ class PlayedFlow:
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    made: dict[str, Any] = msgspec.to_builtins(flow_row(cast(Flow, PlayedFlow(**changes)), "10.0.0.5:3479"))
+    clusters = {("10.7.0.1", 3479): 7}
+    made: dict[str, Any] = msgspec.to_builtins(flow_row(cast(Flow, PlayedFlow(**changes)), "10.0.0.5:3479", clusters))
     return made
+
+
+def test_a_claim_of_another_clusters_relay_names_the_cluster() -> None:
+    claims = row(claims=[PlayedClaim(("10.7.0.1", 3479)), PlayedClaim()])["claims"]
+    assert [(claim["next_hop"], claim["cluster"]) for claim in claims] == [
+        ("10.7.0.1:3479", 7),
+        ("10.0.3.7:7000", None),
+    ]
 
 
 def test_what_is_not_known_is_null() -> None:
