@@ -82,6 +82,11 @@ class Ear:
         if now - self._heard_at >= max(SILENCE_SECONDS, 3 * self._duration / OPUS_CLOCK_HZ):
             self._fill(_FRAME)
 
+    def close(self) -> None:
+        """Hears nothing any more, and lets go of whom it told."""
+        self._on_pcm = _drop
+        self._reorder.close()
+
     # -- inside
 
     def _take(self, packet: OpusPacket, missing: int) -> None:
@@ -129,3 +134,7 @@ class Ear:
 
     def _samples(self, units: int) -> int:
         return units * self._decoder.rate // OPUS_CLOCK_HZ
+
+
+def _drop(pcm: bytes) -> None:
+    pass

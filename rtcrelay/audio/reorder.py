@@ -95,6 +95,11 @@ class ReorderBuffer:
             self._reorder_depth -= 1
             self._depth_until = now + _CALM_SECONDS
 
+    def close(self) -> None:
+        """Passes nothing on any more, and lets go of who took it."""
+        self._take = _drop
+        self._held.clear()
+
     # -- inside
 
     def _measure(self, timestamp: int, now: float) -> None:
@@ -135,3 +140,7 @@ class ReorderBuffer:
     def _pass(self, packet: OpusPacket, missing: int) -> None:
         self._next = packet.sequence + 1
         self._take(packet, missing)
+
+
+def _drop(packet: OpusPacket, missing: int) -> None:
+    pass

@@ -13,9 +13,10 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import aiohttp
 
@@ -71,6 +72,17 @@ class LineUser(Protocol):
         """Whether the next message can be taken; asked before each."""
 
 
+class _Nobody:
+    def on_line(self, state: str, detail: str) -> None:
+        pass
+
+    def on_line_message(self, message: str | bytes) -> None:
+        pass
+
+    def has_room(self) -> bool:
+        return True
+
+
 class Line:
     """One session's connection."""
 
@@ -78,7 +90,8 @@ class Line:
         """Connects at once. ``name`` is for the log. Needs a running loop."""
         self.dropped = 0
         """Messages that were not sent, because there was no connection or too much was waiting."""
-        self._service, self._user, self._name = service, user, name
+        self._service, self._name = service, name
+        self._user: LineUser = user
         self._waiting: deque[str | bytes] = deque()
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
@@ -106,6 +119,7 @@ class Line:
     def close(self) -> None:
         """Ends the connection; nothing is told any more."""
         self._is_over, self._is_open = True, False
+        self._user = _Nobody()  # no cycle: what a session had is free at once, not at the next full collection
         self._wake.set()
         if self._task is not asyncio.current_task():
             self._task.cancel()
@@ -113,6 +127,11 @@ class Line:
     # -- inside
 
     async def _run(self) -> None:
+        # A task that ends by an exception keeps its frames, and they it, until the next full garbage collection.
+        with suppress(asyncio.CancelledError):
+            await self._stay_connected()
+
+    async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()
         began: deque[float] = deque(maxlen=MAX_CONNECTIONS)
         failures = 0
@@ -161,8 +180,8 @@ class Line:
         self._is_open = True
         self._heard_at = asyncio.get_running_loop().time()
         self._tell("connected", "")
-        reader = asyncio.create_task(self._read(socket))
-        writer = asyncio.create_task(self._write(socket))
+        reader = asyncio.create_task(_until_cancelled(self._read(socket)))
+        writer = asyncio.create_task(_until_cancelled(self._write(socket)))
         try:
             done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             return next(iter(done)).result()
@@ -238,3 +257,10 @@ class Line:
             "session %s: backend %s%s", self._name, state, detail and f" ({detail})",
         )  # fmt: skip
         self._user.on_line(state, detail)
+
+
+async def _until_cancelled(work: Coroutine[Any, Any, tuple[bool, str]]) -> tuple[bool, str]:
+    try:
+        return await work
+    except asyncio.CancelledError:
+        return False, "closed"

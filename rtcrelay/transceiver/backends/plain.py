@@ -77,6 +77,7 @@ class PlainBackend(PcmBackend):
 
     def on_close(self) -> None:
         """See `Backend.on_close`."""
+        super().on_close()
         self._line.close()
 
     # -- the service

@@ -97,6 +97,7 @@ class RealtimeBackend(BaseBackend):
     def on_close(self) -> None:
         """See `Backend.on_close`."""
         self._line.close()
+        self._ear.close()
 
     # -- the service
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,8 +12,11 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, web
 
+from rtcrelay.transceiver.backends import find_backend
 from rtcrelay.transceiver.backends import line as module
 from rtcrelay.transceiver.backends.line import MAX_CONNECTIONS, Line, RubbishError, Service
+
+from .voices import SPEECH, Talk
 
 Handler = Callable[[web.WebSocketResponse], Awaitable[None]]
 
@@ -97,6 +102,11 @@ async def echo(socket: web.WebSocketResponse) -> None:
             await socket.send_str(message.data)
         elif message.type is WSMsgType.BINARY:
             await socket.send_bytes(message.data)
+
+
+async def listen(socket: web.WebSocketResponse) -> None:
+    async for _ in socket:
+        pass
 
 
 async def test_messages_pass_in_order_with_the_token_in_the_handshake() -> None:
@@ -265,3 +275,24 @@ async def test_a_closed_line_leaves_no_task_behind() -> None:
         assert not line.send("late")
     await asyncio.sleep(0)
     assert {task for task in asyncio.all_tasks() - before if not task.done()} == set()
+
+
+@pytest.mark.parametrize("scheme", ["ws", "ws+pcm"])
+async def test_what_a_session_had_is_free_as_soon_as_it_is_over(scheme: str) -> None:
+    """Sound waits in it, and a full garbage collection may be long in coming."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with service(listen) as (where, _):
+            talk = Talk()
+            backend = find_backend(scheme + where.url.removeprefix("ws"))(talk)
+            await asyncio.sleep(0.1)
+            talk.speak(backend, SPEECH[:10])
+            kept = weakref.ref(backend)
+            backend.on_close()
+            talk.start_frames(lambda number: None)
+            del backend
+            await asyncio.sleep(0.2)
+            assert kept() is None
+    finally:
+        gc.enable()
