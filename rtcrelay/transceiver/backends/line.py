@@ -1,6 +1,6 @@
 """How is a session connected to the service that answers it? One WebSocket, with a bounded queue and rules for trouble.
 
-- It is tried three times to connect, and again after a connection that broke: at most three times a minute.
+- It is tried five times within 7 s to connect, and again after a connection that broke: at most three times a minute.
 - A service that refuses (HTTP 400 to 499) or closes with code 1000 is not asked again.
 - It is pinged after 10 s of silence; if nothing comes for 5 s more, or it takes nothing for 10 s, the connection is
   broken.
@@ -31,8 +31,9 @@ PING_SECONDS: Final = 10.0
 """Of silence, before the service is asked whether it lives."""
 SILENCE_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
-RETRY_SECONDS: Final = (0.25, 1.0)
-"""Before the second and the third try."""
+RETRY_SECONDS: Final = (0.25, 1.0, 2.0, 4.0)
+"""Before the second try and those after it. Chosen: a process that is started again is there within seconds, and nobody
+stays with a silent call for longer."""
 MAX_CONNECTIONS: Final = 4
 """Within `_MINUTE`: the first and three more."""
 MAX_RUBBISH: Final = 10
