@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from typing import Final
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from typing import Final, TypeAlias
 
 import uvloop
 from aiohttp import WSMsgType, web
@@ -30,6 +30,7 @@ _PLAIN_PROTOCOL: Final = "rtcrelay.pcm.1"
 _MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _SPEAKING_BYTES: Final = 256 * 1024
 """Of plain PCM in one frame."""
+_Speaking: TypeAlias = Callable[[web.Request, web.WebSocketResponse], Awaitable[None]]
 
 
 def check(settings: ParrotSettings) -> str:
@@ -67,11 +68,11 @@ def make_app(access: Access) -> web.Application:
 
     async def realtime(request: web.Request) -> web.WebSocketResponse:
         access.authorize(request)
-        return await _speak_realtime(request)
+        return await _until_gone(request, "realtime", _speak_realtime)
 
     async def plain(request: web.Request) -> web.WebSocketResponse:
         access.authorize(request)
-        return await _speak_plain(request)
+        return await _until_gone(request, _PLAIN_PROTOCOL, _speak_plain)
 
     app = web.Application(middlewares=[problems])
     app.router.add_get(REALTIME, realtime)
@@ -79,9 +80,15 @@ def make_app(access: Access) -> web.Application:
     return app
 
 
-async def _speak_realtime(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(protocols=("realtime",), max_msg_size=_MAX_MESSAGE_BYTES, heartbeat=30)
+async def _until_gone(request: web.Request, protocol: str, speak: _Speaking) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse(protocols=(protocol,), max_msg_size=_MAX_MESSAGE_BYTES, heartbeat=30)
     await socket.prepare(request)
+    with suppress(ConnectionError):  # the client left in the middle of a word
+        await speak(request, socket)
+    return socket
+
+
+async def _speak_realtime(request: web.Request, socket: web.WebSocketResponse) -> None:
     said: list[str] = []
     parrot = RealtimeParrot(said.append, model=request.query.get("model", "parrot"))
     await _send_all(socket, said)
@@ -89,7 +96,6 @@ async def _speak_realtime(request: web.Request) -> web.WebSocketResponse:
         if message.type is WSMsgType.TEXT:
             parrot.handle_event(message.data)
             await _send_all(socket, said)
-    return socket
 
 
 async def _send_all(socket: web.WebSocketResponse, said: list[str]) -> None:
@@ -98,10 +104,8 @@ async def _send_all(socket: web.WebSocketResponse, said: list[str]) -> None:
     said.clear()
 
 
-async def _speak_plain(request: web.Request) -> web.WebSocketResponse:
+async def _speak_plain(_: web.Request, socket: web.WebSocketResponse) -> None:
     """See "Plain PCM over a WebSocket" in ``docs/backends.md``."""
-    socket = web.WebSocketResponse(protocols=(_PLAIN_PROTOCOL,), max_msg_size=_MAX_MESSAGE_BYTES, heartbeat=30)
-    await socket.prepare(request)
     parrot = Parrot(24_000)
     async for message in socket:
         if message.type is WSMsgType.TEXT:
@@ -113,7 +117,6 @@ async def _speak_plain(request: web.Request) -> web.WebSocketResponse:
             elif turn == "stopped":
                 for at in range(0, len(parrot.utterance), _SPEAKING_BYTES):
                     await socket.send_bytes(parrot.utterance[at : at + _SPEAKING_BYTES])
-    return socket
 
 
 def _restart(text: str, parrot: Parrot) -> Parrot:

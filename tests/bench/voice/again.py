@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
 
 import uvloop
 from aiohttp import WSMsgType, web
@@ -20,9 +21,10 @@ _DELTA = '{"type":"response.output_audio.delta","response_id":"r","item_id":"i",
 async def _talk(request: web.Request) -> web.WebSocketResponse:
     socket = web.WebSocketResponse(compress=False)
     await socket.prepare(request)
-    async for message in socket:
-        if message.type is WSMsgType.TEXT and message.data.startswith(_APPEND):
-            await socket.send_str(_DELTA + message.data[len(_APPEND) :])
+    with suppress(ConnectionError):  # the client left
+        async for message in socket:
+            if message.type is WSMsgType.TEXT and message.data.startswith(_APPEND):
+                await socket.send_str(_DELTA + message.data[len(_APPEND) :])
     return socket
 
 
