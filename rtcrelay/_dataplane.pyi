@@ -460,6 +460,9 @@ class Core:
     def flows(self, now_seconds: float) -> list[Flow]:
         """Every path in the table."""
 
+    def flow(self, now_seconds: float, client: Address, ingress: int) -> Flow | None:
+        """One path; None if it is not in the table."""
+
 @final
 class Verdict:
     """What a relay does with a datagram."""

@@ -7,7 +7,7 @@ What a relay itself has sent lies in a capture too, and is left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 Side: TypeAlias = Literal["public", "internal"]
 
-MAX_FOLLOWED: Final = 2000
-"""Paths up to which claims are followed: the core tells of a claim only by listing all paths. Chosen: at 2000 it
-costs a packet of an unsettled path some milliseconds."""
+MAX_FOLLOWED: Final = 262_144
+"""Paths whose claims are remembered, to tell what changes; as many as a relay has by default. The longest settled are
+forgotten first, and looked up again."""
 
 _ACTIONS: Final = {
     "forward": "forwarded",
@@ -95,8 +95,6 @@ class ExplainTally:
     sent_by_relay: int = 0
     elsewhere: int = 0
     """Packets to addresses that are none of the relay's."""
-    claims_followed: bool = True
-    """Whether all changes of claims were told; see `MAX_FOLLOWED`."""
 
     @property
     def dropped(self) -> int:
@@ -111,8 +109,6 @@ class ExplainTally:
         yield f"{sum(self.outcomes.values())} packets judged" + (f": {', '.join(kept)}" if kept else "")
         if self.sent_by_relay or self.elsewhere:
             yield f"{self.sent_by_relay} sent by the relay itself and {self.elsewhere} to other addresses were left out"
-        if not self.claims_followed:
-            yield f"changes of claims were told only up to {MAX_FOLLOWED} paths"
 
 
 class Explainer:
@@ -123,8 +119,7 @@ class Explainer:
         self._sides = sides
         self._now = self._base = 0.0
         self._start_ns: int | None = None
-        self._claims: dict[tuple[Address, int, Address], str] = {}
-        self._settled: set[tuple[Address, int]] = set()
+        self._claims: dict[tuple[Address, int], Mapping[Address, str]] = {}
         self.tally = ExplainTally()
 
     def learn(self, known: FlowMap, ways: Ways) -> int:
@@ -132,10 +127,7 @@ class Explainer:
         taken = teach(self._core, known, self._sides.listeners, ways)
         self._now = self._base = known.oldest_seconds
         for flow in self._core.flows(self._now):
-            path = (flow.client, flow.ingress)
-            self._claims.update({(*path, claim.next_hop): claim.state for claim in flow.claims})
-            if all(claim.state == "strong" for claim in flow.claims):
-                self._settled.add(path)
+            self._remember((flow.client, flow.ingress), {claim.next_hop: claim.state for claim in flow.claims})
         return taken
 
     def explain(self, packets: Iterable[Packet], *, side: Side | None = None) -> Iterator[Explained]:
@@ -184,35 +176,24 @@ class Explainer:
     def _changes(self, path: tuple[Address, int], verdict: Verdict) -> tuple[str, ...]:
         """What became of the path's claims. A path whose only claim is strong is not looked at again until another
         ufrag names it."""
-        if verdict.action == "drop" or not self.tally.claims_followed:
+        if verdict.action == "drop":
             return ()
-        if path in self._settled and (verdict.action != "forward" or verdict.route is None):
+        known = self._claims.get(path, {})
+        is_settled = bool(known) and all(state == "strong" for state in known.values())
+        if is_settled and (verdict.action != "forward" or verdict.route is None):
             return ()
-        flows = self._core.flows(self._now)
-        if len(flows) > MAX_FOLLOWED:
-            self.tally.claims_followed = False
-            return ()
-        self._forget(flows)
-        changes = []
-        for flow in flows:
-            if (flow.client, flow.ingress) == path:
-                for claim in flow.claims:
-                    key = (*path, claim.next_hop)
-                    if self._claims.get(key) != claim.state:
-                        changes.append(_change(self._claims.get(key), claim.state, claim.next_hop))
-                        self._claims[key] = claim.state
-                if all(claim.state == "strong" for claim in flow.claims):
-                    self._settled.add(path)
-                else:
-                    self._settled.discard(path)
-        return tuple(changes)
+        flow = self._core.flow(self._now, *path)
+        claims = {} if flow is None else {claim.next_hop: claim.state for claim in flow.claims}
+        self._remember(path, claims)
+        return tuple(_change(known.get(hop), state, hop) for hop, state in claims.items() if known.get(hop) != state)
 
-    def _forget(self, flows: Sequence[Flow]) -> None:
-        """Drops what is remembered of paths that are no more: a capture of a day has any number of them."""
-        if len(self._claims) > 8 * MAX_FOLLOWED:
-            live = {(flow.client, flow.ingress) for flow in flows}
-            self._claims = {key: state for key, state in self._claims.items() if key[:2] in live}
-            self._settled &= live
+    def _remember(self, path: tuple[Address, int], claims: Mapping[Address, str]) -> None:
+        """Keeps what is known of a path: a capture of a day has any number of them."""
+        self._claims.pop(path, None)
+        if claims:
+            self._claims[path] = claims
+        if len(self._claims) > MAX_FOLLOWED:
+            del self._claims[next(iter(self._claims))]
 
 
 def _covers(public: Address, destination: Address) -> bool:

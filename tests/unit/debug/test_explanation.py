@@ -181,3 +181,17 @@ def test_a_recorded_call_is_judged_as_the_relay_did() -> None:
         ("claim of 127.0.0.1:7000 confirmed weakly",),
         ("claim of 127.0.0.1:7000 confirmed",),
     ]
+
+
+def test_changes_of_claims_are_told_for_any_number_of_paths() -> None:
+    def packets(paths: int) -> Iterator[Packet]:
+        for number in range(paths):
+            client = (f"198.51.{number >> 8}.{number & 255}", 5)
+            header = pack_spp(SppHeader(client, INTERNAL))
+            ours = check(Route("endpoint", 7, ip=TRANSCEIVER[0], port=TRANSCEIVER[1], key_id=2, nonce=number), number)
+            yield Packet(1, number * 1000, client, PUBLIC, ours)
+            yield Packet(2, number * 1000, TRANSCEIVER, INTERNAL, header)
+
+    explainer = Explainer(config(), Sides([(PUBLIC, INTERNAL)]))
+    told = [one.claims for one in explainer.explain(packets(5000))]
+    assert told == [("claim of 10.0.3.7:7000 opened",), ("claim of 10.0.3.7:7000 confirmed",)] * 5000

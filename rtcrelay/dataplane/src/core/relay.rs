@@ -496,6 +496,11 @@ impl Relay {
         self.next_hops.count()
     }
 
+    /// Shows one path, if it is there.
+    pub fn flow(&self, key: &PathKey, show: impl FnOnce(&Path, Option<&Legs>)) {
+        self.claims.with_path(key, |path, legs| show(path, legs.as_deref()));
+    }
+
     /// Shows up to `limit` paths from a cursor on; returns the next cursor, 0 at the end.
     pub fn flows(&self, cursor: u64, limit: usize, show: impl FnMut(&Path, Option<&Legs>)) -> u64 {
         self.claims.paths().list(cursor, limit, show)

@@ -10,6 +10,7 @@ use pyo3::types::PyBytes;
 use super::codec::Route;
 use super::relay::{Flow, RelayConfig};
 use super::{Address, from_address, to_address};
+use crate::core::address::PathKey;
 use crate::core::demux::{self, Class};
 use crate::core::events::Events;
 use crate::core::relay::{FromClient, Turn};
@@ -84,6 +85,13 @@ impl Core {
         let (now, mut flows) = (time(now_seconds)?, Vec::new());
         self.relay.flows(0, usize::MAX, |path, legs| flows.push(Flow::of(path, legs, now)));
         Ok(flows)
+    }
+
+    fn flow(&self, now_seconds: f64, client: Address, ingress: u16) -> PyResult<Option<Flow>> {
+        let (now, mut flow) = (time(now_seconds)?, None);
+        let key = PathKey { client: from_address(&client)?.into(), ingress };
+        self.relay.flow(&key, |path, legs| flow = Some(Flow::of(path, legs, now)));
+        Ok(flow)
     }
 }
 
