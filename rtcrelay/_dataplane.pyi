@@ -184,11 +184,15 @@ class RelayConfig:
         claim_burst: int = 1000,
         watch_legs: bool = True,
         socket_buffer_bytes: int = 8_388_608,
+        pin_cpus: Sequence[int] = (),
+        busy_poll: bool = False,
     ) -> RelayConfig:
         """Takes (public, internal) socket addresses, 1 to 16; the internal one is never a wildcard,
         and its port, the ingress id, is given once. Workers 1 to 64, flows 1 to 2**24, idle time-out
         1 to 3600 s, claims 1 to 1,000,000 (a second, and at once), buffers 4096 to 2**30 bytes.
-        ``watch_legs`` reads loss, jitter and round trip of each leg in passing."""
+        ``watch_legs`` reads loss, jitter and round trip of each leg in passing. ``pin_cpus`` are
+        processors that the workers are kept on, in turn; with ``busy_poll`` they look for packets
+        all the time and take a processor each."""
 
 @final
 class Policy:
@@ -255,6 +259,9 @@ class Relay:
 
     def counters(self) -> dict[str, int]:
         """Counts since start by name, summed over the workers."""
+
+    def workers(self) -> list[dict[str, int]]:
+        """The same for each worker."""
 
     def drops(self) -> dict[str, int]:
         """Packets dropped since start by reason, all reasons, summed over the workers."""

@@ -156,6 +156,22 @@ RELAY = (
         many=True,
     ),
     Setting("workers", "N", "Packet threads, 1 to 64.", text.whole_number(1, 64), "1", short="-w"),
+    Setting(
+        "pin_cpus",
+        "LIST",
+        "Processors that the packet threads stay on, one each in turn: 2,3 or 4-7. Best with the network card's"
+        " interrupts for the same queues there.",
+        text.parse_cpus,
+        default_help="wherever the kernel likes",
+    ),
+    Setting(
+        "busy_poll",
+        "",
+        "Packet threads look for packets all the time: less delay, a whole processor each.",
+        text.parse_switch,
+        "false",
+        switch=True,
+    ),
     CLUSTER,
     Setting(
         "transceivers",

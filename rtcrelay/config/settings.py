@@ -24,6 +24,10 @@ class RelaySettings:
     """Networks with or without ports, as `_dataplane.Policy` takes them."""
     workers: int = 1
     """Packet threads."""
+    pin_cpus: tuple[int, ...] = ()
+    """Processors that they stay on, in turn; none: wherever the kernel likes."""
+    busy_poll: bool = False
+    """Whether they look for packets all the time."""
     cluster: int = 0
     """The cluster whose sessions are routed here."""
     peers: tuple[str, ...] = ()

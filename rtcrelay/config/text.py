@@ -120,6 +120,18 @@ def one_of(*choices: str) -> OneOf:
     return OneOf(choices)
 
 
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """Processor numbers, ``0,2`` or ``4-7``, each from 0 to 1023, in the order given."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        ends = [number for number in (first, last or first) if number.isascii() and number.isdecimal()]
+        if len(ends) != 2 or not 0 <= int(ends[0]) <= int(ends[1]) <= 1023:
+            raise ValueError("is no list of processors such as 2,3 or 4-7 (0 to 1023)")
+        numbers += range(int(ends[0]), int(ends[1]) + 1)
+    return tuple(numbers)
+
+
 def parse_switch(text: str) -> bool:
     """True of true, yes, on, 1; False of false, no, off, 0."""
     if text.lower() in ("true", "yes", "on", "1"):

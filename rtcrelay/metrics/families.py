@@ -15,7 +15,18 @@ from prometheus_client.core import (
     Metric,
 )
 
-__all__ = ["Histogram", "Metric", "counter", "counters", "gauge", "gauges", "histogram", "histograms", "info"]
+__all__ = [
+    "Histogram",
+    "Metric",
+    "batches",
+    "counter",
+    "counters",
+    "gauge",
+    "gauges",
+    "histogram",
+    "histograms",
+    "info",
+]
 
 Key = TypeVar("Key", bound=Sequence[str])
 """Label values: a string for one label, a tuple for several."""
@@ -103,6 +114,15 @@ def histograms(name: str, help: str, labels: Sequence[str], values: Mapping[Key,
     family = HistogramMetricFamily(name, help, labels=labels)
     for key, value in values.items():
         family.add_metric(_label_values(key), value.buckets(), value.sum)
+    return family
+
+
+def batches(name: str, help: str, values: Mapping[str, tuple[Sequence[int], float]]) -> Metric:
+    """Distributions by worker, of counts made elsewhere: (how many up to 1, 2, 4, ... but not less, their sum)."""
+    family = HistogramMetricFamily(name, help, labels=["worker"])
+    for worker, (counts, total) in values.items():
+        bounds = (*(str(float(2**at)) for at in range(len(counts))), "+Inf")
+        family.add_metric([worker], list(zip(bounds, accumulate((*counts, 0)), strict=True)), total)
     return family
 
 

@@ -42,6 +42,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "send_failed": Kind(),
     "receive_errors": Kind(sentence="receiving failed"),
     "receive_overflows": Kind(sentence="a datagram found the socket's receive buffer full", advice=_BUFFERS),
+    "gso_refused": Kind(
+        logging.INFO,
+        sentence="the kernel refused to take datagrams in a group, and they went one by one",
+        advice="an MTU below 1500 or IPsec on the way to the transceivers does that, which costs processor time",
+    ),
     "panics": Kind(
         logging.ERROR, sentence="a defect of rtcrelay stopped a worker's turn", advice="please report what stderr says"
     ),

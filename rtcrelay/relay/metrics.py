@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from rtcrelay.metrics.families import Metric, counter, counters, gauge
+from rtcrelay.metrics.families import Metric, batches, counter, counters, gauge
 
 _DIRECTIONS: Final = ("public_in", "public_out", "internal_in", "internal_out")
 
@@ -29,6 +29,18 @@ _SINGLE: Final = {
     "panics": ("worker_panics", "Defects that stopped a turn of a worker; the worker goes on."),
 }
 
+_BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
+"""Upper bounds of the data plane's counts of batches."""
+
+_OF_WORKERS: Final = {
+    "gro_buffers": ("gro_buffers", "Buffers with several datagrams that the kernel put together (UDP GRO)."),
+    "gro_packets": ("gro_packets", "Datagrams in those."),
+    "gso_sends": ("gso_sends", "Groups of datagrams that left in one piece and were cut apart later (UDP GSO)."),
+    "gso_packets": ("gso_packets", "Datagrams in those."),
+    "gso_refused": ("gso_refused", "Groups that the kernel refused; their datagrams went one by one."),
+    "kernel_drops": ("kernel_drops", "Datagrams that the kernel dropped because a worker took them too late."),
+}
+
 _REFUSED_UFRAG: Final = (
     "ufrag_foreign",
     "ufrag_unknown_key",
@@ -49,6 +61,9 @@ class Numbers(Protocol):
 
     def drops(self) -> dict[str, int]:
         """As `_dataplane.Relay.drops`."""
+
+    def workers(self) -> list[dict[str, int]]:
+        """As `_dataplane.Relay.workers`."""
 
     def gauges(self) -> dict[str, int]:
         """As `_dataplane.Relay.gauges`."""
@@ -80,6 +95,7 @@ class RelayMetrics:
             "Datagrams that the kernel dropped because a socket's receive buffer was full.",
             self._overflows(),
         )
+        yield from _workers(self._numbers.workers())
         yield _lookups(counts, drops)
         claims = {event: counts[name] for name, event in _CLAIMS.items()}
         yield counters("rtcrelay_relay_claims_total", "Next hops' claims to paths, by event.", ["event"], claims)
@@ -108,6 +124,22 @@ def _traffic(counts: Mapping[str, int], drops: Mapping[str, int]) -> Iterator[Me
     )
     dropped = dict(sorted(drops.items()))
     yield counters("rtcrelay_relay_dropped_packets_total", "Packets that went nowhere.", ["reason"], dropped)
+
+
+def _workers(workers: Sequence[Mapping[str, int]]) -> Iterator[Metric]:
+    """How each packet thread works: what the kernel saves it, and what it cannot take in time."""
+    names = [str(number) for number in range(len(workers))]
+    yield batches(
+        "rtcrelay_relay_receive_batch_buffers",
+        "Buffers that a receiving call brought: one datagram each, or several that the kernel put together.",
+        {
+            name: ([counts[f"batches_{size}"] for size in _BATCHES], counts["receive_buffers"])
+            for name, counts in zip(names, workers, strict=True)
+        },
+    )
+    for name, (shown, help) in _OF_WORKERS.items():
+        values = {number: counts[name] for number, counts in zip(names, workers, strict=True)}
+        yield counters(f"rtcrelay_relay_{shown}_total", help, ["worker"], values)
 
 
 def _lookups(counts: Mapping[str, int], drops: Mapping[str, int]) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from rtcrelay._dataplane import Policy, RelayConfig
@@ -44,6 +45,9 @@ def make_policy(
 
 def relay_config(settings: RelaySettings, policy: Policy) -> RelayConfig:
     """What a relay needs to start. Raises ConfigError."""
+    if missing := set(settings.pin_cpus) - os.sched_getaffinity(0):
+        listed = ", ".join(map(str, sorted(missing)))
+        raise ConfigError(f"pin_cpus names processors that this process may not use: {listed}")
     try:
         return RelayConfig(
             settings.listeners,
@@ -54,6 +58,8 @@ def relay_config(settings: RelaySettings, policy: Policy) -> RelayConfig:
             claim_rate=settings.admission_rate,
             claim_burst=settings.admission_burst,
             watch_legs=settings.watch_legs,
+            pin_cpus=settings.pin_cpus,
+            busy_poll=settings.busy_poll,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

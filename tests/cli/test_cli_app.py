@@ -259,7 +259,7 @@ def test_a_manual_page_is_found_by_its_command_and_printed_as_source_in_a_pipe(c
     assert cli("man", "rtcrelay-ufrag").out == cli("man", "ufrag").out
     done = cli("man", "qqq")
     assert done.status == 2
-    assert done.err.startswith("rtcrelay: error: no manual page 'qqq', expected one of capture, config, demo, ")
+    assert done.err.startswith("rtcrelay: error: no manual page 'qqq', expected one of bench, capture, config, ")
 
 
 def test_completion_knows_commands_options_and_choices(process: Cli) -> None:

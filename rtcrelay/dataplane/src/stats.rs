@@ -76,11 +76,16 @@ macro_rules! counters {
         pub struct Counters {
             $(#[doc = $meaning] pub $field: Counter,)*
             drops: [Counter; DropReason::ALL.len()],
+            batches: [Counter; BATCHES.len()],
         }
 
         impl Default for Counters {
             fn default() -> Self {
-                Counters { $($field: Counter::default(),)* drops: std::array::from_fn(|_| Counter::default()) }
+                Counters {
+                    $($field: Counter::default(),)*
+                    drops: std::array::from_fn(|_| Counter::default()),
+                    batches: std::array::from_fn(|_| Counter::default()),
+                }
             }
         }
 
@@ -89,13 +94,17 @@ macro_rules! counters {
             pub fn add_to(&self, name: &str, n: u64) {
                 match name {
                     $(stringify!($field) => self.$field.add(n),)*
-                    _ => {}
+                    _ => {
+                        let batches = BATCHES.iter().zip(&self.batches).filter(|(known, _)| **known == name);
+                        batches.for_each(|(_, count)| count.add(n));
+                    }
                 }
             }
 
             /// Calls `each` with the name and value of every counter but the drops.
             pub fn for_each(&self, mut each: impl FnMut(&'static str, u64)) {
                 $(each(stringify!($field), self.$field.value());)*
+                BATCHES.iter().zip(&self.batches).for_each(|(name, count)| each(name, count.value()));
             }
         }
     };
@@ -125,8 +134,19 @@ counters! {
     fan_out, "Additional copies sent because a path had several confirmed claims.";
     icmp_errors, "ICMP errors reported by the kernel for internal destinations.";
     receive_errors, "Receiving calls that failed.";
+    receive_buffers, "Buffers received: one datagram each, or several that the kernel put together.";
+    gro_buffers, "Buffers with several datagrams.";
+    gro_packets, "Datagrams in those.";
+    gso_sends, "Groups of datagrams that the kernel took in one piece and cut apart.";
+    gso_packets, "Datagrams in those.";
+    gso_refused, "Groups that the kernel refused; their datagrams went one by one.";
+    kernel_drops, "Datagrams that the kernel dropped because this worker took them too late.";
     panics, "Defects that stopped a turn of a worker; the worker goes on.";
 }
+
+/// Receiving calls by the number of buffers they brought: one, two, up to 4, 8, 16, 32, 64.
+const BATCHES: [&str; 7] =
+    ["batches_1", "batches_2", "batches_4", "batches_8", "batches_16", "batches_32", "batches_64"];
 
 /// A count with one writer.
 #[derive(Default)]
@@ -150,6 +170,13 @@ impl Counters {
     #[inline]
     pub fn drop(&self, reason: DropReason) {
         self.drops[reason as usize].add(1);
+    }
+
+    /// Counts a receiving call that brought this many buffers, from 1.
+    #[inline]
+    pub fn batch(&self, buffers: usize) {
+        let at = buffers.max(1).next_power_of_two().ilog2() as usize;
+        self.batches[at.min(BATCHES.len() - 1)].add(1);
     }
 
     /// Adds to the count of a reason.

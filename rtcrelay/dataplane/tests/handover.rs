@@ -27,13 +27,13 @@ fn lived_in() -> Scene {
 
 fn all_paths(scene: &Scene) -> Vec<String> {
     let mut paths = Vec::new();
-    scene.relay.flows(0, 1000, |path| {
+    scene.relay.flows(0, 1000, |path, _| {
         let mut claims: Vec<_> =
             path.claims().map(|c| (c.next_hop.bytes(), c.standing, scene.now.since(c.since), c.key_id)).collect();
         claims.sort();
-        let ages = (scene.now.since(path.first_seen), scene.now.since(path.last_packet));
+        let ages = (scene.now.since(path.first_seen()), scene.now.since(path.last_packet()));
         let counts = (path.packets_in, path.bytes_in, path.packets_out, path.bytes_out);
-        paths.push(format!("{:?} {ages:?} {counts:?} {:?} {claims:?}", path.key, path.local));
+        paths.push(format!("{:?} {ages:?} {counts:?} {:?} {claims:?}", path.key, path.local()));
     });
     paths.sort();
     paths

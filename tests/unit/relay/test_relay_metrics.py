@@ -24,6 +24,9 @@ class Played:
     def drops(self) -> dict[str, int]:
         return self._drops
 
+    def workers(self) -> list[dict[str, int]]:
+        return [self._counters, dict.fromkeys(self._counters, 0)]
+
     def gauges(self) -> dict[str, int]:
         return {"flows": 11, "next_hops": 12, "workers": 13}
 
@@ -54,7 +57,20 @@ def test_every_drop_reason_is_there_from_the_start(real: Relay) -> None:
 def test_every_counter_of_the_data_plane_is_shown(real: Relay) -> None:
     played = Played(real)
     shown = set(samples(played).values())
-    assert {name for name, value in played.counters().items() if value not in shown} == set()
+    sizes = {f"batches_{2**power}" for power in range(7)}  # one histogram
+    assert {name for name, value in played.counters().items() if value not in shown} - sizes == set()
+
+
+def test_batches_are_a_histogram_for_each_worker(real: Relay) -> None:
+    played = Played(real)
+    shown, counts = samples(played), played.counters()
+    name = "rtcrelay_relay_receive_batch_buffers"
+    assert shown[f'{name}_bucket{{le="1.0",worker="0"}}'] == counts["batches_1"]
+    assert shown[f'{name}_bucket{{le="4.0",worker="0"}}'] == sum(counts[f"batches_{size}"] for size in (1, 2, 4))
+    assert shown[f'{name}_bucket{{le="+Inf",worker="0"}}'] == shown[f'{name}_count{{worker="0"}}']
+    assert shown[f'{name}_sum{{worker="0"}}'] == counts["receive_buffers"]
+    assert shown[f'{name}_sum{{worker="1"}}'] == 0
+    assert shown['rtcrelay_relay_kernel_drops_total{worker="0"}'] == counts["kernel_drops"]
 
 
 def test_names_and_labels_are_the_published_ones(real: Relay) -> None:

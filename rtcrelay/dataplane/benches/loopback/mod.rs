@@ -57,6 +57,8 @@ pub fn relay(policy: Policy, watch_legs: bool) -> Runtime {
             watch_legs,
         },
         socket_buffer: 8 << 20,
+        processors: Vec::new(),
+        busy_poll: false,
     };
     let runtime = Runtime::new(&config, Vec::new()).expect("free ports");
     runtime.resume().expect("threads");

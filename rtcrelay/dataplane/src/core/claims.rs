@@ -30,8 +30,8 @@ pub enum Proof {
     Strong,
 }
 
-/// Slots swept in one go: bounded work between two batches of packets.
-const SWEEP_SLOTS: usize = 2048;
+/// Slots swept in one go: the longest that packets wait for it, see the bench `flows`.
+const SWEEP_SLOTS: usize = 256;
 /// A path that stays is noted among those of its ufrag this often; the note lives for 20 s.
 const NOTE_SPREAD_EVERY: Duration = Duration::from_secs(5);
 /// Source networks whose rate is remembered; 16 bytes each.
@@ -40,26 +40,24 @@ const RATE_BUCKETS: usize = 65_536;
 /// The paths, and what bounds them.
 pub struct Claims {
     paths: Table<Path>,
-    spread: Table<Spread>,
+    spread: Spread,
     killed: Killed,
     admission: Mutex<Limiter>,
     hashing: Hashing,
     /// Between two events about a strong claim that stays.
     refresh: Duration,
-    watches_legs: bool,
 }
 
 impl Claims {
     /// Empty tables of the given sizes.
     pub fn new(limits: &Limits, hashing: Hashing) -> Claims {
         Claims {
-            paths: Table::new(limits.max_flows, limits.idle, hashing),
-            spread: Table::new(limits.max_flows, CONFIRMED, hashing),
+            paths: Table::with_aside(limits.max_flows, limits.idle, hashing, limits.watch_legs),
+            spread: Spread::new(limits.max_flows, CONFIRMED, hashing),
             killed: Killed::new(hashing),
             admission: Mutex::new(Limiter::new(limits.claim_rate, limits.claim_burst, RATE_BUCKETS)),
             hashing,
             refresh: limits.idle * 5 / 4,
-            watches_legs: limits.watch_legs,
         }
     }
 
@@ -70,10 +68,10 @@ impl Claims {
 
     /// Shows a path, if it is there.
     #[inline]
-    pub fn with_path(&self, key: &PathKey, show: impl FnOnce(&mut Path)) {
+    pub fn with_path(&self, key: &PathKey, show: impl FnOnce(&mut Path, Option<&mut Legs>)) {
         let (hash, mut shard) = self.paths.shard(key);
-        if let Some(path) = shard.find(key, hash) {
-            show(path);
+        if let Some((path, legs)) = shard.find_both(key, hash) {
+            show(path, legs);
         }
     }
 
@@ -83,33 +81,33 @@ impl Claims {
         turn: Turn<'_>,
         key: PathKey,
         claim: Claim,
-        note: impl FnOnce(&mut Path),
+        note: impl FnOnce(&mut Path, Option<&mut Legs>),
     ) -> Result<(), DropReason> {
         let (hash, mut shard) = self.paths.shard(&key);
-        if let Some(path) = shard.find(&key, hash) {
+        if let Some((path, legs)) = shard.find_both(&key, hash) {
             path.expire_claims(turn.now);
-            match path.claim_mut(&claim.next_hop) {
-                Some(known) => {
+            if path.claim(&claim.next_hop).is_some() {
+                path.change(&claim.next_hop, |known| {
                     known.local = claim.local;
                     if known.ufrag == 0 {
                         // Learned or taken over: now it is known whose it is.
                         (known.ufrag, known.key_id) = (claim.ufrag, claim.key_id);
                     }
-                }
-                None => {
-                    self.admit(turn, &key.client)?;
-                    path.add(claim);
-                    opened(turn, key, claim.next_hop);
-                }
+                });
+            } else {
+                self.admit(turn, &key.client)?;
+                path.add(claim);
+                opened(turn, key, claim.next_hop);
             }
-            note(path);
+            note(path, legs);
             return Ok(());
         }
         self.admit(turn, &key.client)?;
         self.killed.lift(&key, turn.now);
-        let path = shard.insert(self.new_path(key, turn.now), hash, turn.now).ok_or(DropReason::TableFull)?;
-        path.add(claim);
-        note(path);
+        shard.insert(Path::new(key, turn.now), hash, turn.now).ok_or(DropReason::TableFull)?.add(claim);
+        if let Some((path, legs)) = shard.find_both(&key, hash) {
+            note(path, legs);
+        }
         opened(turn, key, claim.next_hop);
         Ok(())
     }
@@ -132,26 +130,26 @@ impl Claims {
             }
             if proof == Proof::Strong {
                 // Only a session's own packet founds a path; when the table is full it still passes.
-                shard.insert(self.new_path(key, turn.now), hash, turn.now);
+                shard.insert(Path::new(key, turn.now), hash, turn.now);
             }
         }
-        let Some(path) = shard.find(&key, hash) else { return Ok(None) };
+        let Some((path, legs)) = shard.find_both(&key, hash) else { return Ok(None) };
         match packet {
-            Some(packet) => path.note_to_client(packet, turn.now),
-            None => path.last_packet = turn.now, // an announce
+            Some(packet) => path.note_to_client(legs, packet, turn.now),
+            None => path.touch(turn.now), // an announce
         }
         path.expire_claims(turn.now);
         let proved = self.prove(turn, path, next_hop, proof);
-        let local = path.local;
+        let local = path.local();
         if let Some(proved) = proved {
             let noted = self.is_to_be_noted(path, &proved, proof, turn.now);
-            let place = shard.place(&key, hash);
+            let place = if noted { shard.place(&key, hash) } else { None };
             drop(shard);
             if proved.first && proved.claim.ufrag != 0 {
                 turn.counters.claims_confirmed.add(1);
                 self.give_back(turn, &key.client);
             }
-            if let (Some(place), true) = (place, noted) {
+            if let Some(place) = place {
                 self.bound_spread(proved.claim.ufrag, place, turn.now);
             }
         }
@@ -188,7 +186,7 @@ impl Claims {
             Proof::Weak => Standing::Weak,
             Proof::Strong => Standing::Strong,
         };
-        if path.claim_mut(&next_hop).is_none() && proof == Proof::Strong && path.confirmed().next().is_none() {
+        if path.claim(&next_hop).is_none() && proof == Proof::Strong && path.confirmed().next().is_none() {
             // A relay that lost its memory has it back with the next packet or announce (rule 4).
             path.add(Claim::without_ufrag(next_hop, Standing::Pending, turn.now));
             turn.counters.claims_learned.add(1);
@@ -204,16 +202,15 @@ impl Claims {
     /// check is accepted, and every few seconds while its media flows.
     fn is_to_be_noted(&self, path: &mut Path, proved: &Proved, proof: Proof, now: Time) -> bool {
         let due = proved.first || proof == Proof::Weak || now.since(proved.claim.spread_at) >= NOTE_SPREAD_EVERY;
-        if due && let Some(claim) = path.claim_mut(&proved.claim.next_hop) {
-            claim.spread_at = now;
+        if due {
+            path.change(&proved.claim.next_hop, |claim| claim.spread_at = now);
         }
         due && proved.claim.ufrag != 0 // learned from a returning packet: the transceiver vouches
     }
 
     /// Takes a path over from another process, in the place of what was known of it. Says whether
     /// there was room.
-    pub fn take_over(&self, mut path: Path, now: Time) -> bool {
-        path.legs = self.watches_legs.then(Legs::default);
+    pub fn take_over(&self, path: Path, now: Time) -> bool {
         let (hash, mut shard) = self.paths.shard(&path.key);
         match shard.find(&path.key, hash) {
             Some(known) => {
@@ -232,14 +229,14 @@ impl Claims {
             if self.killed.holds(&key, turn.now) {
                 return false;
             }
-            shard.insert(self.new_path(key, turn.now), hash, turn.now);
+            shard.insert(Path::new(key, turn.now), hash, turn.now);
         }
         let Some(path) = shard.find(&key, hash) else { return false };
         path.expire_claims(turn.now);
         if path.confirmed().next().is_some() {
             return false;
         }
-        if path.claim_mut(&next_hop).is_none() {
+        if path.claim(&next_hop).is_none() {
             path.add(Claim::without_ufrag(next_hop, Standing::Pending, turn.now));
         }
         path.prove(&next_hop, Standing::Weak, turn.now);
@@ -253,33 +250,21 @@ impl Claims {
             return;
         }
         let alone = path.confirmed().all(|claim| claim.next_hop == next_hop);
-        let is_news = path.told.is_none_or(|(told, at)| told != next_hop || turn.now.since(at) >= self.refresh);
+        let is_news = path.told_of(&next_hop).is_none_or(|at| turn.now.since(at) >= self.refresh);
         if became_strong || (alone && is_news) {
             let what = if became_strong { What::Established } else { What::Refreshed };
             turn.events.push(Event { what, key: path.key, next_hop: Some(next_hop), alone });
-            path.told = Some((next_hop, turn.now));
+            path.tell_of(&next_hop, turn.now);
         }
     }
 
     /// Holds a ufrag to its 16 live confirmed paths: the least recently confirmed gives way.
     fn bound_spread(&self, ufrag: u64, place: Place, now: Time) {
-        let (hash, mut shard) = self.spread.shard(&ufrag);
-        if shard.find(&ufrag, hash).is_none() {
-            shard.insert(Spread::new(ufrag, now), hash, now);
-        }
-        let gives_way = shard.find(&ufrag, hash).and_then(|spread| spread.confirm(place, now));
-        drop(shard);
-        if let Some(place) = gives_way
+        if let Some(place) = self.spread.confirm(ufrag, place, now)
             && let Some(path) = self.paths.shard_at(place).at(place)
         {
             path.end_claim_of(ufrag);
         }
-    }
-
-    fn new_path(&self, key: PathKey, now: Time) -> Path {
-        let mut path = Path::new(key, now);
-        path.legs = self.watches_legs.then(Legs::default);
-        path
     }
 
     fn admit(&self, turn: Turn<'_>, client: &Endpoint) -> Result<(), DropReason> {

@@ -4,6 +4,7 @@
 //! error shortens the time to 1 s, but alone proves nothing, for anybody can forge one. A few
 //! binding requests a second still go to a dead next hop, so it revives with its first answer.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::address::Endpoint;
@@ -21,6 +22,11 @@ const REVIVE_EVERY: Duration = Duration::from_millis(100);
 const FORGET: Duration = Duration::from_secs(120);
 /// Next hops remembered; chosen: far more transceivers than one relay serves.
 const MAXIMUM: usize = 16_384;
+/// For this long after an answer a next hop is well, and its record is left alone: one lock for
+/// thousands of packets. Chosen: far shorter than any silence that means something.
+const WELL: Duration = Duration::from_millis(10);
+/// Next hops that are remembered to be well; a power of two.
+const WELL_PLACES: usize = 1024;
 
 struct Health {
     next_hop: Endpoint,
@@ -28,24 +34,34 @@ struct Health {
     unanswered_since: Time,
     unanswered: u32,
     last_sent: Time,
+    /// When a packet last went there or came back.
+    seen: Time,
     icmp_at: Option<Time>,
     revived_at: Time,
 }
 
 /// The health of every next hop in use.
-pub struct NextHops(Table<Health>);
+pub struct NextHops {
+    table: Table<Health>,
+    /// Mark of a next hop and the millisecond of an answer of its, at the place of its hash.
+    well: Box<[AtomicU64]>,
+}
 
 impl NextHops {
     /// An empty table.
     pub fn new(hashing: Hashing) -> NextHops {
-        NextHops(Table::new(MAXIMUM, FORGET, hashing))
+        let well = (0..WELL_PLACES).map(|_| AtomicU64::new(0)).collect();
+        NextHops { table: Table::new(MAXIMUM, FORGET, hashing), well }
     }
 
     /// Notes a packet on its way to a next hop and says whether to send it: always while it is
     /// alive, and ten requests a second while it is dead. One that does not fit into the table
     /// counts as alive.
     pub fn sending(&self, next_hop: &Endpoint, is_request: bool, now: Time) -> bool {
-        let (hash, mut shard) = self.0.shard(next_hop);
+        if self.is_well(next_hop, now) {
+            return true;
+        }
+        let (hash, mut shard) = self.table.shard(next_hop);
         if let Some(health) = shard.find(next_hop, hash) {
             return health.sending(is_request, now);
         }
@@ -55,16 +71,34 @@ impl NextHops {
 
     /// Whether packets should go to a next hop. One that is not known is alive.
     pub fn is_alive(&self, next_hop: &Endpoint, now: Time) -> bool {
-        let (hash, mut shard) = self.0.shard(next_hop);
+        if self.is_well(next_hop, now) {
+            return true;
+        }
+        let (hash, mut shard) = self.table.shard(next_hop);
         shard.find(next_hop, hash).is_none_or(|health| !health.is_dead(now))
     }
 
     /// Notes a packet that came back.
-    pub fn returned(&self, next_hop: &Endpoint) {
+    #[inline]
+    pub fn returned(&self, next_hop: &Endpoint, now: Time) {
+        if self.is_well(next_hop, now) {
+            return;
+        }
         self.update(next_hop, |health| {
             health.unanswered = 0;
             health.icmp_at = None;
+            health.seen = now;
         });
+        let (place, mark) = place_and_mark(next_hop);
+        self.well[place].store(mark | u64::from(millis(now)), Relaxed);
+    }
+
+    /// Whether something came back a moment ago.
+    #[inline]
+    fn is_well(&self, next_hop: &Endpoint, now: Time) -> bool {
+        let (place, mark) = place_and_mark(next_hop);
+        let known = self.well[place].load(Relaxed);
+        known >> 32 == mark >> 32 && u128::from(millis(now).wrapping_sub(known as u32)) < WELL.as_millis()
     }
 
     /// Notes an ICMP error about a next hop.
@@ -75,7 +109,7 @@ impl NextHops {
     }
 
     fn update(&self, next_hop: &Endpoint, change: impl FnOnce(&mut Health)) {
-        let (hash, mut shard) = self.0.shard(next_hop);
+        let (hash, mut shard) = self.table.shard(next_hop);
         if let Some(health) = shard.find(next_hop, hash) {
             change(health);
         }
@@ -83,17 +117,18 @@ impl NextHops {
 
     /// Forgets a bounded piece of what nobody sends to; `round` counts the calls.
     pub fn sweep(&self, round: usize, now: Time) {
-        self.0.sweep(round, now, 256);
+        self.table.sweep(round, now, 256);
     }
 
     /// Next hops remembered.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.table.len()
     }
 }
 
 impl Entry for Health {
     type Key = Endpoint;
+    type Aside = ();
 
     fn key(&self) -> Endpoint {
         self.next_hop
@@ -104,13 +139,14 @@ impl Entry for Health {
     }
 
     fn is_over(&mut self, now: Time, idle: Duration) -> bool {
-        now.since(self.last_sent) >= idle
+        now.since(self.seen) >= idle
     }
 }
 
 impl Health {
     fn new(next_hop: Endpoint, now: Time) -> Health {
-        Health { next_hop, unanswered_since: now, unanswered: 1, last_sent: now, icmp_at: None, revived_at: Time(0) }
+        let (unanswered_since, last_sent, seen) = (now, now, now);
+        Health { next_hop, unanswered_since, unanswered: 1, last_sent, seen, icmp_at: None, revived_at: Time(0) }
     }
 
     fn sending(&mut self, is_request: bool, now: Time) -> bool {
@@ -118,7 +154,7 @@ impl Health {
             (self.unanswered, self.unanswered_since) = (0, now);
         }
         self.unanswered = self.unanswered.saturating_add(1);
-        self.last_sent = now;
+        (self.last_sent, self.seen) = (now, now);
         if !self.is_dead(now) {
             return true;
         }
@@ -133,6 +169,21 @@ impl Health {
         let limit = if self.icmp_at.is_some() { SILENCE_AFTER_ICMP } else { SILENCE };
         self.unanswered > UNANSWERED && now.since(self.unanswered_since) >= limit
     }
+}
+
+/// A next hop's place among those that are well, and a mark in the upper half that is never zero.
+/// Two of one place keep each other from it; that they also share the mark is one in 2^32.
+fn place_and_mark(next_hop: &Endpoint) -> (usize, u64) {
+    let bytes = next_hop.bytes();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight of eighteen bytes"));
+    let mixed = (word(0) ^ word(10).rotate_left(17)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        ^ word(8).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+    let mixed = (mixed ^ mixed >> 29).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed as usize >> 7 & (WELL_PLACES - 1), (mixed | 1 << 63) & !u64::from(u32::MAX))
+}
+
+fn millis(now: Time) -> u32 {
+    (now.0 / 1000) as u32
 }
 
 #[cfg(test)]
@@ -153,7 +204,7 @@ mod tests {
         let table = NextHops::new(Hashing::default());
         assert!(send_for(&table, 1000, 2990));
         assert!(!send_for(&table, 4000, 0));
-        table.returned(&next_hop());
+        table.returned(&next_hop(), Time(4_005_000));
         assert!(send_for(&table, 4010, 10));
     }
 
@@ -171,7 +222,7 @@ mod tests {
         send_for(&table, 0, 3000);
         let sent = (0..1000).filter(|at| table.sending(&next_hop(), true, Time(3_010_000 + at * 1000))).count();
         assert_eq!(sent, 10);
-        table.returned(&next_hop());
+        table.returned(&next_hop(), Time(4_050_000));
         assert!(table.sending(&next_hop(), true, Time(4_100_000)) && table.sending(&next_hop(), true, Time(4_100_001)));
     }
 
@@ -180,7 +231,7 @@ mod tests {
         let table = NextHops::new(Hashing::default());
         assert!(send_for(&table, 0, 0));
         table.icmp_error(&next_hop(), Time(0));
-        table.returned(&next_hop());
+        table.returned(&next_hop(), Time(0));
         assert!(send_for(&table, 10, 2900));
     }
 
@@ -205,8 +256,23 @@ mod tests {
         table.icmp_error(&next_hop(), Time(0));
         assert!(send_for(&table, 10, 980));
         assert!(!send_for(&table, 1000, 0));
-        table.returned(&next_hop());
+        table.returned(&next_hop(), Time(1_050_000));
         table.icmp_error(&next_hop(), Time(1_100_000));
         assert!(send_for(&table, 1100, 180), "fewer than twenty packets");
+    }
+
+    #[test]
+    fn an_answer_counts_also_while_the_next_hop_is_known_to_be_well() {
+        let table = NextHops::new(Hashing::default());
+        let other = std::net::SocketAddr::from(([10, 0, 0, 2], 7000)).into();
+        for step in 0..2000 {
+            let now = Time(1_000_000 + step * 3_000);
+            assert!(table.sending(&next_hop(), false, now), "answered all the time, for six seconds");
+            let is_alive = table.sending(&other, false, now);
+            assert_eq!(is_alive, step < 1000, "another one never answered");
+            table.returned(&next_hop(), now);
+        }
+        assert!(send_for(&table, 7_000, 2_990));
+        assert!(!send_for(&table, 10_020, 0), "silent for three seconds");
     }
 }

@@ -76,6 +76,7 @@ impl Killed {
 
 impl Entry for Grave {
     type Key = PathKey;
+    type Aside = ();
 
     fn key(&self) -> PathKey {
         self.key

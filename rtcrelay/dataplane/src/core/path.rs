@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::address::{Endpoint, PathKey};
 use super::demux::Packet;
 use super::legs::Legs;
+use super::local::Local;
 use super::table::{Entry, Hashing};
-use super::time::Time;
+use super::time::{Stamp, Time};
 
 /// Confirmed claims of one path at most.
 pub const MAX_CLAIMS: usize = 4;
@@ -72,22 +73,58 @@ impl Claim {
     }
 }
 
-/// One path.
+/// A claim as a table holds it.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    next_hop: Endpoint,
+    since: Stamp,
+    spread_at: Stamp,
+    ufrag: [u16; 4],
+    standing: Standing,
+    /// 255: none.
+    key_id: u8,
+    local: Local,
+}
+
+const NO_KEY: u8 = u8::MAX;
+
+impl From<Claim> for Held {
+    fn from(claim: Claim) -> Held {
+        let ufrag = claim.ufrag;
+        Held {
+            next_hop: claim.next_hop,
+            since: claim.since.into(),
+            spread_at: claim.spread_at.into(),
+            ufrag: [ufrag as u16, (ufrag >> 16) as u16, (ufrag >> 32) as u16, (ufrag >> 48) as u16],
+            standing: claim.standing,
+            key_id: claim.key_id.unwrap_or(NO_KEY),
+            local: claim.local.into(),
+        }
+    }
+}
+
+impl From<Held> for Claim {
+    fn from(held: Held) -> Claim {
+        Claim {
+            next_hop: held.next_hop,
+            standing: held.standing,
+            since: held.since.into(),
+            ufrag: held.ufrag.iter().rev().fold(0, |whole, part| whole << 16 | u64::from(*part)),
+            key_id: Some(held.key_id).filter(|id| *id != NO_KEY),
+            local: held.local.into(),
+            spread_at: held.spread_at.into(),
+        }
+    }
+}
+
+/// One path. What a packet of a known path needs is in its first 64 bytes and what it counts in
+/// the next 64; more claims than one, which few paths have, take memory of their own.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub struct Path {
     /// Client and ingress id.
     pub key: PathKey,
-    claims: [Option<Claim>; PLACES],
-    /// The address to answer from, on a wildcard listener: that of the last accepted check.
-    pub local: Option<IpAddr>,
-    /// When the path was first seen.
-    pub first_seen: Time,
-    /// When a packet last passed, either way.
-    pub last_packet: Time,
-    /// Which strong claim an event last told of, and when.
-    pub told: Option<(Endpoint, Time)>,
-    /// Loss, jitter and round trip of its legs; none if that is switched off.
-    pub legs: Option<Legs>,
+    first: Option<Held>,
     /// Packets from the client that were forwarded.
     pub packets_in: u64,
     /// Their payload bytes.
@@ -96,7 +133,16 @@ pub struct Path {
     pub packets_out: u64,
     /// Their payload bytes.
     pub bytes_out: u64,
+    more: Option<Box<[Option<Held>; PLACES - 1]>>,
+    last_packet: Stamp,
+    first_seen: Stamp,
+    /// Which strong claim an event last told of, as a hash, and when.
+    told: [u16; 2],
+    told_at: Stamp,
+    local: Local,
 }
+
+const _: () = assert!(size_of::<Path>() == 128 && size_of::<Option<Path>>() == 128);
 
 /// What a proof did to a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,83 +160,150 @@ impl Path {
     pub fn new(key: PathKey, now: Time) -> Path {
         Path {
             key,
-            claims: [None; PLACES],
-            local: None,
-            first_seen: now,
-            last_packet: now,
-            told: None,
-            legs: None,
+            first: None,
             packets_in: 0,
             bytes_in: 0,
             packets_out: 0,
             bytes_out: 0,
+            more: None,
+            last_packet: now.into(),
+            first_seen: now.into(),
+            told: [0; 2],
+            told_at: Time(0).into(),
+            local: Local::default(),
         }
     }
 
+    /// When the path was first seen.
+    pub fn first_seen(&self) -> Time {
+        self.first_seen.into()
+    }
+
+    /// When a packet last passed, either way.
+    pub fn last_packet(&self) -> Time {
+        self.last_packet.into()
+    }
+
+    /// The address to answer from, on a wildcard listener: that of the last accepted check.
+    pub fn local(&self) -> Option<IpAddr> {
+        self.local.into()
+    }
+
+    /// Sets the address to answer from.
+    pub fn set_local(&mut self, local: Option<IpAddr>) {
+        self.local = local.into();
+    }
+
+    /// Sets when the path was seen, first and last.
+    pub fn set_seen(&mut self, first: Time, last: Time) {
+        (self.first_seen, self.last_packet) = (first.into(), last.into());
+    }
+
+    /// Notes that something about the path passed.
+    pub fn touch(&mut self, now: Time) {
+        self.last_packet = now.into();
+    }
+
+    /// When an event last told of this next hop's strong claim; none if one of another came since.
+    pub fn told_of(&self, next_hop: &Endpoint) -> Option<Time> {
+        (self.told == short_hash(next_hop)).then(|| self.told_at.into())
+    }
+
+    /// Notes that an event told of a next hop's strong claim.
+    pub fn tell_of(&mut self, next_hop: &Endpoint, now: Time) {
+        (self.told, self.told_at) = (short_hash(next_hop), now.into());
+    }
+
     /// Counts a packet from the client that is forwarded.
-    pub fn note_from_client(&mut self, packet: Packet<'_>, now: Time) {
-        self.last_packet = now;
+    pub fn note_from_client(&mut self, legs: Option<&mut Legs>, packet: Packet<'_>, now: Time) {
+        self.touch(now);
         self.packets_in += 1;
         self.bytes_in += packet.payload.len() as u64;
-        if let Some(legs) = &mut self.legs {
+        if let Some(legs) = legs {
             legs.from_client(packet.class, packet.payload, now);
         }
     }
 
     /// Counts a packet that is sent to the client.
-    pub fn note_to_client(&mut self, packet: Packet<'_>, now: Time) {
-        self.last_packet = now;
+    pub fn note_to_client(&mut self, legs: Option<&mut Legs>, packet: Packet<'_>, now: Time) {
+        self.touch(now);
         self.packets_out += 1;
         self.bytes_out += packet.payload.len() as u64;
-        if let Some(legs) = &mut self.legs {
+        if let Some(legs) = legs {
             legs.to_client(packet.class, packet.payload, now);
         }
     }
 
+    fn places(&self) -> impl Iterator<Item = &Option<Held>> {
+        std::iter::once(&self.first).chain(self.more.iter().flat_map(|more| more.iter()))
+    }
+
+    fn places_mut(&mut self) -> impl Iterator<Item = &mut Option<Held>> {
+        std::iter::once(&mut self.first).chain(self.more.iter_mut().flat_map(|more| more.iter_mut()))
+    }
+
     /// The claims, in no order.
-    pub fn claims(&self) -> impl Iterator<Item = &Claim> {
-        self.claims.iter().flatten()
+    pub fn claims(&self) -> impl Iterator<Item = Claim> {
+        self.places().flatten().map(|held| Claim::from(*held))
     }
 
     /// Claims that may have the path's packets.
-    pub fn confirmed(&self) -> impl Iterator<Item = &Claim> {
-        self.claims().filter(|claim| claim.is_confirmed())
+    pub fn confirmed(&self) -> impl Iterator<Item = Claim> {
+        self.claims().filter(Claim::is_confirmed)
     }
 
     /// The claim of a next hop.
-    pub fn claim_mut(&mut self, next_hop: &Endpoint) -> Option<&mut Claim> {
-        self.claims.iter_mut().flatten().find(|claim| claim.next_hop == *next_hop)
+    pub fn claim(&self, next_hop: &Endpoint) -> Option<Claim> {
+        self.places().flatten().find(|held| held.next_hop == *next_hop).map(|held| Claim::from(*held))
+    }
+
+    /// Changes the claim of a next hop, if it has one.
+    pub fn change(&mut self, next_hop: &Endpoint, change: impl FnOnce(&mut Claim)) {
+        if let Some(held) = self.places_mut().flatten().find(|held| held.next_hop == *next_hop) {
+            let mut claim = Claim::from(*held);
+            change(&mut claim);
+            *held = claim.into();
+        }
     }
 
     /// Removes claims whose time is over.
     #[inline]
     pub fn expire_claims(&mut self, now: Time) {
-        for claim in &mut self.claims {
-            if claim.is_some_and(|claim| claim.is_over(now)) {
-                *claim = None;
+        self.end_claims(|claim| claim.is_over(now));
+    }
+
+    fn end_claims(&mut self, ends: impl Fn(&Claim) -> bool) {
+        for place in self.places_mut() {
+            if place.is_some_and(|held| ends(&held.into())) {
+                *place = None;
             }
+        }
+        if self.more.as_ref().is_some_and(|more| more.iter().all(Option::is_none)) {
+            self.more = None;
         }
     }
 
     /// Adds a claim of a next hop that has none. With no place free the oldest pending one gives
     /// way; there always is one.
     pub fn add(&mut self, claim: Claim) {
+        if self.first.is_some() {
+            self.more.get_or_insert_default();
+        }
         let place = self
-            .claims
-            .iter_mut()
-            .filter(|place| place.is_none_or(|held| !held.is_confirmed()))
-            .min_by_key(|place| place.map(|held| held.since))
+            .places_mut()
+            .filter(|place| place.is_none_or(|held| held.standing == Standing::Pending))
+            .min_by_key(|place| place.map(|held| Time::from(held.since)))
             .expect("at most four of six places are confirmed");
-        *place = Some(claim);
+        *place = Some(claim.into());
     }
 
     /// Adds a claim as another process held it; false if there is no place for it.
     pub fn take_over(&mut self, claim: Claim) -> bool {
         let is_one_too_many = claim.is_confirmed() && self.confirmed().count() >= MAX_CLAIMS;
-        let Some(place) = self.claims.iter_mut().find(|place| place.is_none()).filter(|_| !is_one_too_many) else {
+        if self.claims().count() >= PLACES || is_one_too_many {
             return false;
-        };
-        *place = Some(claim);
+        }
+        self.add(claim);
         true
     }
 
@@ -198,20 +311,18 @@ impl Path {
     /// the confirmed ones. The oldest claim that has proved no more than the new one gives way,
     /// weak before strong: so weak never displaces strong.
     pub fn prove(&mut self, next_hop: &Endpoint, proved: Standing, now: Time) -> Option<Proved> {
-        let before = self.claim_mut(next_hop)?.standing;
+        let mut claim = self.claim(next_hop)?;
+        let before = claim.standing;
         if before == Standing::Pending && self.confirmed().count() >= MAX_CLAIMS {
-            self.claims
-                .iter_mut()
-                .filter(|place| place.is_some_and(|held| held.is_confirmed() && held.standing <= proved))
-                .min_by_key(|place| place.map(|held| (held.standing, held.since)))?
+            self.places_mut()
+                .filter(|place| place.is_some_and(|held| Claim::from(held).is_confirmed() && held.standing <= proved))
+                .min_by_key(|place| place.map(|held| (held.standing, Time::from(held.since))))?
                 .take();
         }
-        let claim = self.claim_mut(next_hop)?;
-        claim.standing = before.max(proved);
-        claim.since = now;
-        let claim = *claim;
+        (claim.standing, claim.since) = (before.max(proved), now);
+        self.change(next_hop, |known| *known = claim);
         if proved == Standing::Weak && claim.local.is_some() {
-            self.local = claim.local;
+            self.set_local(claim.local);
         }
         let became_strong = before < Standing::Strong && claim.standing == Standing::Strong;
         Some(Proved { claim, first: before == Standing::Pending, became_strong })
@@ -219,16 +330,21 @@ impl Path {
 
     /// Ends the claim that a ufrag opened.
     pub fn end_claim_of(&mut self, ufrag: u64) {
-        for claim in &mut self.claims {
-            if claim.is_some_and(|claim| claim.ufrag == ufrag) {
-                *claim = None;
-            }
-        }
+        self.end_claims(|claim| claim.ufrag == ufrag);
     }
+}
+
+/// Tells one next hop of a path from another; never zero, which is none.
+fn short_hash(next_hop: &Endpoint) -> [u16; 2] {
+    let fold = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193); // FNV-1a
+    let hash = next_hop.bytes().iter().fold(0x811C_9DC5, fold) | 1;
+    [(hash >> 16) as u16, hash as u16]
 }
 
 impl Entry for Path {
     type Key = PathKey;
+    /// Only where they are watched.
+    type Aside = Legs;
 
     fn key(&self) -> PathKey {
         self.key
@@ -242,7 +358,7 @@ impl Entry for Path {
     fn is_over(&mut self, now: Time, idle: Duration) -> bool {
         self.expire_claims(now);
         let never_answered = self.packets_out == 0 && self.claims().next().is_none();
-        never_answered || now.since(self.last_packet) >= idle
+        never_answered || now.since(self.last_packet()) >= idle
     }
 
     /// A path that nobody's answer confirms gives way to a new one when the table is full.

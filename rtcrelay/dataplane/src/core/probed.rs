@@ -3,6 +3,7 @@
 //! A probe leaves no path, and a path is where a wildcard listener finds this for everybody else.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::address::PathKey;
@@ -21,18 +22,23 @@ struct Probe {
 }
 
 /// The probes of the last five seconds on wildcard listeners.
-pub struct Probed(Table<Probe>);
+pub struct Probed {
+    table: Table<Probe>,
+    /// When the last one came, so that nobody looks in vain.
+    last: AtomicU64,
+}
 
 impl Probed {
     /// No probes.
     pub fn new(hashing: Hashing) -> Probed {
-        Probed(Table::new(MAXIMUM, LIFE, hashing))
+        Probed { table: Table::new(MAXIMUM, LIFE, hashing), last: AtomicU64::new(0) }
     }
 
     /// Remembers the address a probe was sent to, if the listener is a wildcard.
     pub fn note(&self, key: PathKey, local: Option<IpAddr>, now: Time) {
         let Some(local) = local else { return };
-        let (hash, mut shard) = self.0.shard(&key);
+        self.last.fetch_max(now.0, Relaxed);
+        let (hash, mut shard) = self.table.shard(&key);
         match shard.find(&key, hash) {
             Some(probe) => *probe = Probe { key, local, at: now },
             None => {
@@ -42,19 +48,24 @@ impl Probed {
     }
 
     /// The address that the last probe of a path was sent to.
-    pub fn local(&self, key: &PathKey) -> Option<IpAddr> {
-        let (hash, mut shard) = self.0.shard(key);
+    pub fn local(&self, key: &PathKey, now: Time) -> Option<IpAddr> {
+        let last = self.last.load(Relaxed);
+        if last == 0 || now.since(Time(last)) >= LIFE {
+            return None;
+        }
+        let (hash, mut shard) = self.table.shard(key);
         shard.find(key, hash).map(|probe| probe.local)
     }
 
     /// Forgets a bounded piece of old probes; `round` counts the calls.
     pub fn sweep(&self, round: usize, now: Time) {
-        self.0.sweep(round, now, 256);
+        self.table.sweep(round, now, 256);
     }
 }
 
 impl Entry for Probe {
     type Key = PathKey;
+    type Aside = ();
 
     fn key(&self) -> PathKey {
         self.key

@@ -106,6 +106,7 @@ impl Questions {
 
 impl Entry for Question {
     type Key = PathKey;
+    type Aside = ();
 
     fn key(&self) -> PathKey {
         self.key

@@ -14,6 +14,7 @@ use super::clusters;
 use super::demux::{self, Class, Packet};
 use super::events::{Event, Events, What};
 use super::health::NextHops;
+use super::legs::Legs;
 use super::limit::Limiter;
 use super::path::{Claim, MAX_CLAIMS, Path, Standing};
 use super::policy::{Destination, Policy, To};
@@ -292,8 +293,8 @@ impl Relay {
     /// The paths that had a packet within the last `within`, or all, as bytes for `load`.
     pub fn snapshot(&self, now: Time, within: Option<Duration>) -> Vec<u8> {
         let mut writer = snapshot::Writer::new(now);
-        let is_recent = |path: &Path| within.is_none_or(|within| now.since(path.last_packet) <= within);
-        self.claims.paths().list(0, usize::MAX, |path| {
+        let is_recent = |path: &Path| within.is_none_or(|within| now.since(path.last_packet()) <= within);
+        self.claims.paths().list(0, usize::MAX, |path, _| {
             if is_recent(path) {
                 writer.push(path);
             }
@@ -337,7 +338,7 @@ impl Relay {
             let ufrag = self.ufrag_hash(ufrag);
             let claim = Claim::without_ufrag(next_hop, Standing::Pending, turn.now);
             let claim = Claim { ufrag, key_id: Some(key_id), local, ..claim };
-            self.claims.open(turn, key, claim, |path| note_from_client(path, turn.now, local, packet))?;
+            self.claims.open(turn, key, claim, |path, legs| note_from_client((path, legs), turn.now, local, packet))?;
             turn.counters.routed_by_ufrag.add(1);
         }
         match hops {
@@ -373,11 +374,11 @@ impl Relay {
     /// Sends any other packet to every confirmed claim of its path that the policy still allows.
     fn follow(&self, turn: Turn<'_>, from: From, packet: Packet<'_>) -> Result<Hops, DropReason> {
         let mut result = Err(DropReason::NoRoute);
-        self.claims.with_path(&from.key, |path| {
+        self.claims.with_path(&from.key, |path, legs| {
             path.expire_claims(turn.now);
             let mut hops = [None; MAX_CLAIMS];
             for (at, claim) in path.confirmed().enumerate() {
-                match self.next_hop(turn, &from, claim) {
+                match self.next_hop(turn, &from, &claim) {
                     // One relay may stand in for another that has a claim beside its own.
                     Ok(next_hop) if hops.contains(&Some(next_hop)) => {}
                     Ok(next_hop) => hops[at] = Some(next_hop),
@@ -386,7 +387,7 @@ impl Relay {
             }
             let copies = hops.iter().flatten().count() as u64;
             if copies > 0 {
-                note_from_client(path, turn.now, from.local, packet);
+                note_from_client((path, legs), turn.now, from.local, packet);
                 turn.counters.routed_by_path.add(1);
                 turn.counters.fan_out.add(copies - 1);
                 result = Ok(Hops { hops });
@@ -434,9 +435,9 @@ impl Relay {
             let packet = Packet { class: demux::classify(payload)?, payload };
             (proof_of(packet)?, Some(packet))
         };
-        self.next_hops.returned(&source);
+        self.next_hops.returned(&source, turn.now);
         let local = self.claims.confirm(turn, key, source, proof, packet)?;
-        Ok(local.or_else(|| self.probed.local(&key)))
+        Ok(local.or_else(|| self.probed.local(&key, turn.now)))
     }
 
     /// Answers a binding request without USERNAME (rule 6).
@@ -476,7 +477,7 @@ impl Relay {
 
     /// Shows a path, if it is there.
     pub fn with_path(&self, key: &PathKey, show: impl FnOnce(&Path)) {
-        self.claims.with_path(key, |path| show(path));
+        self.claims.with_path(key, |path, _| show(path));
     }
 
     /// What claims know a ufrag by.
@@ -495,7 +496,7 @@ impl Relay {
     }
 
     /// Shows up to `limit` paths from a cursor on; returns the next cursor, 0 at the end.
-    pub fn flows(&self, cursor: u64, limit: usize, show: impl FnMut(&Path)) -> u64 {
+    pub fn flows(&self, cursor: u64, limit: usize, show: impl FnMut(&Path, Option<&Legs>)) -> u64 {
         self.claims.paths().list(cursor, limit, show)
     }
 }
@@ -519,7 +520,14 @@ fn proof_of(packet: Packet<'_>) -> Result<Proof, DropReason> {
 
 /// A check that is accepted decides where answers come from (`Path::prove`); until one was, any
 /// packet's address is better than none.
-fn note_from_client(path: &mut Path, now: Time, local: Option<IpAddr>, packet: Packet<'_>) {
-    path.note_from_client(packet, now);
-    path.local = path.local.or(local);
+fn note_from_client(
+    (path, legs): (&mut Path, Option<&mut Legs>),
+    now: Time,
+    local: Option<IpAddr>,
+    packet: Packet<'_>,
+) {
+    path.note_from_client(legs, packet, now);
+    if path.local().is_none() {
+        path.set_local(local);
+    }
 }

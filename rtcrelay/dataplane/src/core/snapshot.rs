@@ -39,9 +39,9 @@ impl Writer {
     /// Adds a path with its live claims.
     pub fn push(&mut self, path: &Path) {
         self.bytes.extend(path.key.bytes());
-        self.push_local(path.local);
-        self.push_age(path.first_seen);
-        self.push_age(path.last_packet);
+        self.push_local(path.local());
+        self.push_age(path.first_seen());
+        self.push_age(path.last_packet());
         for count in [path.packets_in, path.bytes_in, path.packets_out, path.bytes_out] {
             self.bytes.extend(count.to_be_bytes());
         }
@@ -96,9 +96,9 @@ impl<'a> Reader<'a> {
         let client = self.pull_endpoint()?;
         let key = PathKey { client, ingress: u16::from_be_bytes(self.take()?) };
         let mut path = Path::new(key, self.now);
-        path.local = self.pull_local()?;
-        path.first_seen = self.pull_age()?;
-        path.last_packet = self.pull_age()?;
+        path.set_local(self.pull_local()?);
+        let (first, last) = (self.pull_age()?, self.pull_age()?);
+        path.set_seen(first, last);
         for count in [&mut path.packets_in, &mut path.bytes_in, &mut path.packets_out, &mut path.bytes_out] {
             *count = u64::from_be_bytes(self.take()?);
         }

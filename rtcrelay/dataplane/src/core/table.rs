@@ -8,9 +8,9 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
+use super::index::Index;
 use super::time::Time;
 
 /// Locks, also after a holder panicked: one bad packet must not stop the rest.
@@ -51,6 +51,9 @@ impl BuildHasher for Hashing {
 pub trait Entry {
     /// What an entry is found by.
     type Key: Copy + Eq;
+    /// What a table may keep beside each entry, apart from it so that it costs nothing when it is
+    /// not wanted.
+    type Aside: Default;
     /// The key of this entry.
     fn key(&self) -> Self::Key;
     /// The keyed hash of a key.
@@ -66,9 +69,9 @@ pub trait Entry {
 /// Where an entry is; outlived by the entry's slot, but never taken for the slot's next holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    shard: u32,
-    slot: u32,
-    generation: u32,
+    pub(super) shard: u32,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
 }
 
 /// A table of shards, each behind its own lock.
@@ -88,9 +91,20 @@ impl<E: Entry> Table<E> {
     /// Room for about `maximum` entries: exactly that many up to 1024, and above split evenly
     /// over the shards, so that the first shard is full a few per cent earlier.
     pub fn new(maximum: usize, idle: Duration, hashing: Hashing) -> Table<E> {
+        Table::with_aside(maximum, idle, hashing, false)
+    }
+
+    /// The same with an `Aside` for each entry, or without.
+    pub fn with_aside(maximum: usize, idle: Duration, hashing: Hashing, has_aside: bool) -> Table<E> {
         let count = (maximum / SHARD_MINIMUM).clamp(1, SHARDS_MAXIMUM);
         let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
-        let shard = |number| Mutex::new(Shard::new(number, maximum.div_ceil(count), idle, hashing));
+        let shard = |number| {
+            let mut shard = Shard::new(number, maximum.div_ceil(count), idle, hashing);
+            if has_aside {
+                shard.aside.reserve_exact(shard.maximum);
+            }
+            Mutex::new(Shard { has_aside, ..shard })
+        };
         Table { shards: (0..count as u32).map(shard).collect(), hashing }
     }
 
@@ -98,8 +112,8 @@ impl<E: Entry> Table<E> {
     #[inline]
     pub fn shard(&self, key: &E::Key) -> (u64, MutexGuard<'_, Shard<E>>) {
         let hash = E::hash(key, &self.hashing);
-        // hashbrown takes the low and the top seven bits.
-        (hash, self.lock((hash >> 32) as usize & (self.shards.len() - 1)))
+        // The index takes the low bits, and those from 32 on beside them.
+        (hash, self.lock((hash >> 58) as usize & (self.shards.len() - 1)))
     }
 
     /// Locks the shard of a place.
@@ -125,18 +139,18 @@ impl<E: Entry> Table<E> {
     /// Shows up to `limit` entries (from 1) from a cursor on; returns the next cursor, 0 at the
     /// end. An entry that stays through the whole listing is shown exactly once. No lock is held
     /// for longer than a look at 1024 slots.
-    pub fn list(&self, cursor: u64, limit: usize, mut show: impl FnMut(&E)) -> u64 {
+    pub fn list(&self, cursor: u64, limit: usize, mut show: impl FnMut(&E, Option<&E::Aside>)) -> u64 {
         let (mut shard, mut slot) = ((cursor >> 32) as usize, cursor as u32 as usize);
         let mut left = limit.max(1);
         while shard < self.shards.len() {
             let held = self.lock(shard);
             let end = held.slab.len().min(slot + LIST_SLOTS);
             for at in slot..end {
-                if let Some(entry) = &held.slab[at].entry {
+                if let Some(entry) = &held.slab[at] {
                     if left == 0 {
                         return (shard as u64) << 32 | at as u64;
                     }
-                    show(entry);
+                    show(entry, held.aside.get(at));
                     left -= 1;
                 }
             }
@@ -150,17 +164,16 @@ impl<E: Entry> Table<E> {
     }
 }
 
-struct Slot<E> {
-    generation: u32,
-    entry: Option<E>,
-}
-
 /// One shard of a table.
 pub struct Shard<E: Entry> {
     number: u32,
-    slab: Vec<Slot<E>>,
+    slab: Vec<Option<E>>,
+    /// How often each slot was left.
+    generations: Vec<u32>,
+    aside: Vec<E::Aside>,
+    has_aside: bool,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: Index,
     hashing: Hashing,
     maximum: usize,
     idle: Duration,
@@ -175,9 +188,11 @@ impl<E: Entry> Shard<E> {
         Shard {
             number,
             slab: Vec::with_capacity(maximum),
+            generations: Vec::with_capacity(maximum),
+            aside: Vec::new(),
+            has_aside: false,
             free: Vec::with_capacity(maximum),
-            // Twice the room: hashbrown then clears its tombstones in place and never allocates.
-            index: HashTable::with_capacity(2 * maximum),
+            index: Index::new(maximum),
             hashing,
             maximum,
             idle,
@@ -189,24 +204,30 @@ impl<E: Entry> Shard<E> {
     #[inline]
     pub fn find(&mut self, key: &E::Key, hash: u64) -> Option<&mut E> {
         let slot = self.find_slot(key, hash)?;
-        self.slab[slot as usize].entry.as_mut()
+        self.slab[slot as usize].as_mut()
+    }
+
+    /// Finds an entry and what is kept beside it, if that is so.
+    #[inline]
+    pub fn find_both(&mut self, key: &E::Key, hash: u64) -> Option<(&mut E, Option<&mut E::Aside>)> {
+        let slot = self.find_slot(key, hash)? as usize;
+        Some((self.slab[slot].as_mut()?, self.aside.get_mut(slot)))
     }
 
     /// Where an entry is.
     pub fn place(&self, key: &E::Key, hash: u64) -> Option<Place> {
         let slot = self.find_slot(key, hash)?;
-        Some(Place { shard: self.number, slot, generation: self.slab[slot as usize].generation })
+        Some(Place { shard: self.number, slot, generation: self.generations[slot as usize] })
     }
 
     /// The entry at a place, unless it is gone.
     pub fn at(&mut self, place: Place) -> Option<&mut E> {
-        let slot = self.slab.get_mut(place.slot as usize).filter(|slot| slot.generation == place.generation)?;
-        slot.entry.as_mut()
+        let is_same = self.generations.get(place.slot as usize) == Some(&place.generation);
+        self.slab.get_mut(place.slot as usize).filter(|_| is_same)?.as_mut()
     }
 
     fn find_slot(&self, key: &E::Key, hash: u64) -> Option<u32> {
-        let same = |slot: &u32| self.slab[*slot as usize].entry.as_ref().is_some_and(|entry| entry.key() == *key);
-        self.index.find(hash, same).copied()
+        self.index.find(hash, |slot| self.slab[slot as usize].as_ref().is_some_and(|entry| entry.key() == *key))
     }
 
     /// Adds an entry whose key is not there yet; none if the shard is full, and no entry among the
@@ -219,14 +240,19 @@ impl<E: Entry> Shard<E> {
             return None;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slab.push(Slot { generation: 0, entry: None });
+            self.slab.push(None);
+            self.generations.push(0);
             (self.slab.len() - 1) as u32
         });
-        self.slab[slot as usize].entry = Some(entry);
-        let (slab, hashing) = (&self.slab, &self.hashing);
-        let rehash = |slot: &u32| slab[*slot as usize].entry.as_ref().map_or(0, |entry| E::hash(&entry.key(), hashing));
-        self.index.insert_unique(hash, slot, rehash);
-        self.slab[slot as usize].entry.as_mut()
+        if self.has_aside {
+            match self.aside.get_mut(slot as usize) {
+                Some(aside) => *aside = E::Aside::default(),
+                None => self.aside.push(E::Aside::default()),
+            }
+        }
+        self.slab[slot as usize] = Some(entry);
+        self.index.insert(hash, slot);
+        self.slab[slot as usize].as_mut()
     }
 
     /// Removes an entry.
@@ -239,7 +265,7 @@ impl<E: Entry> Shard<E> {
         for _ in 0..slots.min(self.slab.len()) {
             let slot = self.next_slot();
             let idle = self.idle;
-            if self.slab[slot].entry.as_mut().is_some_and(|entry| entry.is_over(now, idle)) {
+            if self.slab[slot].as_mut().is_some_and(|entry| entry.is_over(now, idle)) {
                 self.remove(slot as u32);
             }
         }
@@ -250,7 +276,7 @@ impl<E: Entry> Shard<E> {
         for _ in 0..SWEEP_WHEN_FULL.min(self.slab.len()) {
             let slot = self.next_slot();
             let idle = self.idle;
-            if self.slab[slot].entry.as_mut().is_some_and(|entry| entry.is_over(now, idle) || entry.is_spare(now)) {
+            if self.slab[slot].as_mut().is_some_and(|entry| entry.is_over(now, idle) || entry.is_spare(now)) {
                 self.remove(slot as u32);
                 return;
             }
@@ -264,13 +290,12 @@ impl<E: Entry> Shard<E> {
     }
 
     fn remove(&mut self, slot: u32) -> Option<E> {
-        let held = &mut self.slab[slot as usize];
-        let entry = held.entry.take()?;
-        held.generation = held.generation.wrapping_add(1);
-        let hash = E::hash(&entry.key(), &self.hashing);
-        if let Ok(indexed) = self.index.find_entry(hash, |held| *held == slot) {
-            indexed.remove();
-        }
+        let entry = self.slab[slot as usize].take()?;
+        let generation = &mut self.generations[slot as usize];
+        *generation = generation.wrapping_add(1);
+        let (slab, hashing) = (&self.slab, &self.hashing);
+        let hash_of = |other: u32| slab[other as usize].as_ref().map_or(0, |entry| E::hash(&entry.key(), hashing));
+        self.index.remove(E::hash(&entry.key(), hashing), slot, hash_of);
         self.free.push(slot);
         Some(entry)
     }
@@ -284,6 +309,7 @@ mod tests {
 
     impl Entry for Number {
         type Key = u64;
+        type Aside = ();
 
         fn key(&self) -> u64 {
             self.0
@@ -355,7 +381,7 @@ mod tests {
         assert!((0..3000).all(|number| insert(&table, number, Time(0))));
         let (mut cursor, mut shown) = (0, Vec::new());
         loop {
-            cursor = table.list(cursor, 7, |entry| shown.push(entry.0));
+            cursor = table.list(cursor, 7, |entry, _| shown.push(entry.0));
             if cursor == 0 {
                 break;
             }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::batch::{Piece, Slots};
+use super::slots::{Piece, Slots};
 use crate::core::questions::HOLD;
 use crate::core::relay::From;
 use crate::core::spp;
@@ -43,10 +43,11 @@ impl Hold {
         &self.slots
     }
 
-    /// Copies a packet; false if there is no room.
-    pub(super) fn keep(&mut self, held: Held, from: &Slots, slot: usize) -> bool {
+    /// Copies a packet, with the room for a header in front or with its header; false if there is
+    /// no room.
+    pub(super) fn keep(&mut self, held: Held, from: &Slots, piece: &Piece) -> bool {
         let Some(free) = self.free.pop() else { return false };
-        self.slots.copy(free, from, slot);
+        self.slots.copy(free, from, piece);
         self.held[free] = Some(held);
         true
     }
@@ -68,8 +69,8 @@ impl Hold {
 
     /// The payload of a packet.
     pub(super) fn payload(&self, at: usize, held: &Held) -> &[u8] {
-        let header = if held.from.is_peer { spp::HEADER } else { 0 };
-        self.slots.payload(at, held.length - header)
+        let header = if held.from.is_peer { 0 } else { spp::HEADER };
+        &self.slots.bytes(&Piece::whole(at, header + held.length))[spp::HEADER..]
     }
 
     /// Ends a packet's wait.
@@ -82,7 +83,7 @@ impl Hold {
     /// A packet as `piece` made it: SPP header and payload.
     pub(super) fn datagram(&self, at: usize, held: &Held) -> &[u8] {
         let header = if held.from.is_peer { 0 } else { spp::HEADER };
-        self.slots.datagram(at, header + held.length)
+        self.slots.bytes(&Piece::whole(at, header + held.length))
     }
 
     /// The bytes to send to a next hop: with the header that the packet brought, or a new one.

@@ -26,16 +26,19 @@ pub(super) struct Bound {
     pub(super) listeners: Vec<(SocketAddr, SocketAddr)>,
     /// The smallest buffer the kernel gave, in bytes.
     pub(super) smallest_buffer: usize,
+    /// Whether the kernel puts returning datagrams together.
+    pub(super) receives_together: bool,
 }
 
 /// Binds a pair of sockets for each listener and worker.
 pub(super) fn bind(asked: &[(SocketAddr, SocketAddr)], workers: usize, buffer: usize) -> Result<Bound, StartError> {
-    let mut smallest_buffer = usize::MAX;
+    let (mut smallest_buffer, mut receives_together) = (usize::MAX, true);
     let mut group = |addresses: &[(SocketAddr, SocketAddr)], member| {
         let mut bind = |address: SocketAddr, role| {
             let bound = socket::bind(address, role, member, buffer)
                 .map_err(|error| StartError { address: Some(address), error })?;
             smallest_buffer = smallest_buffer.min(bound.buffer);
+            receives_together &= bound.receives_together;
             Ok(bound.socket)
         };
         let pairs = addresses.iter().enumerate();
@@ -52,7 +55,7 @@ pub(super) fn bind(asked: &[(SocketAddr, SocketAddr)], workers: usize, buffer: u
     for _ in 1..workers {
         groups.push(group(&listeners, Member::Other)?);
     }
-    Ok(Bound { groups, listeners, smallest_buffer })
+    Ok(Bound { groups, listeners, smallest_buffer, receives_together })
 }
 
 /// Spreads the sockets of another process over the workers. There are as many groups of sockets
@@ -61,7 +64,10 @@ pub(super) fn bind(asked: &[(SocketAddr, SocketAddr)], workers: usize, buffer: u
 pub(super) fn adopt(sockets: Vec<Sockets>, listeners: usize, workers: usize) -> Result<Bound, StartError> {
     let wrong = |what: &str| StartError { address: None, error: io::Error::new(io::ErrorKind::InvalidInput, what) };
     let mut by_listener: Vec<Vec<Sockets>> = (0..listeners).map(|_| Vec::new()).collect();
+    let mut receives_together = true;
     for pair in sockets {
+        socket::tune(&pair.public, Role::Public);
+        receives_together &= socket::tune(&pair.internal, Role::Internal);
         by_listener.get_mut(pair.listener).ok_or_else(|| wrong("the other process has more listeners"))?.push(pair);
     }
     let count = by_listener.iter().map(Vec::len).min().unwrap_or(0);
@@ -78,7 +84,7 @@ pub(super) fn adopt(sockets: Vec<Sockets>, listeners: usize, workers: usize) -> 
     let first: Vec<&Sockets> =
         (0..listeners).filter_map(|n| groups[0].iter().find(|pair| pair.listener == n)).collect();
     let listeners = addresses_of(&first)?;
-    Ok(Bound { groups, listeners, smallest_buffer: usize::MAX })
+    Ok(Bound { groups, listeners, smallest_buffer: usize::MAX, receives_together })
 }
 
 fn addresses(group: &Group) -> Result<Vec<(SocketAddr, SocketAddr)>, StartError> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -35,6 +35,10 @@ pub struct Config {
     pub limits: Limits,
     /// Bytes each socket's buffers should have.
     pub socket_buffer: usize,
+    /// The processors that the threads are kept on, in turn; none: wherever the kernel likes.
+    pub processors: Vec<usize>,
+    /// Whether the threads look for packets all the time and take a processor each.
+    pub busy_poll: bool,
 }
 
 /// Why a relay did not start.
@@ -61,7 +65,10 @@ pub(super) struct Shared {
     told: OwnedFd,
     /// Whether `told` was written since events were last taken.
     is_told: AtomicBool,
-    policy: RwLock<Arc<Policy>>,
+    policy: RwLock<(u64, Arc<Policy>)>,
+    /// The number of the policy, which each reload raises.
+    policy_number: AtomicU64,
+    pub(super) busy_poll: bool,
     started: Instant,
 }
 
@@ -78,9 +85,14 @@ impl Shared {
         }
     }
 
-    /// The policy of this moment; asked once per turn, not per packet.
-    pub(super) fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    /// The policy of this moment and its number.
+    pub(super) fn policy(&self) -> (u64, Arc<Policy>) {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The number of the policy of this moment, without a lock: asked for once a turn.
+    pub(super) fn policy_number(&self) -> u64 {
+        self.policy_number.load(Ordering::Acquire)
     }
 }
 
@@ -97,6 +109,7 @@ pub struct Runtime {
     wake: Arc<OwnedFd>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     alive: Arc<AtomicUsize>,
+    processors: Vec<usize>,
     warnings: Vec<String>,
 }
 
@@ -104,7 +117,7 @@ impl Runtime {
     /// Binds every socket, or takes over those of another process. Nothing runs before `resume`.
     pub fn new(config: &Config, inherited: Vec<Sockets>) -> Result<Runtime, StartError> {
         let of_kernel = |error| StartError { address: None, error };
-        let Bound { groups, listeners, smallest_buffer } = if inherited.is_empty() {
+        let Bound { groups, listeners, smallest_buffer, receives_together } = if inherited.is_empty() {
             listeners::bind(&config.listeners, config.workers, config.socket_buffer)?
         } else {
             listeners::adopt(inherited, config.listeners.len(), config.workers)?
@@ -116,10 +129,18 @@ impl Runtime {
             captures: Captures::new(listeners.clone()),
             told: socket::wake_up().map_err(of_kernel)?,
             is_told: AtomicBool::new(false),
-            policy: RwLock::new(Arc::clone(&config.policy)),
+            policy: RwLock::new((0, Arc::clone(&config.policy))),
+            policy_number: AtomicU64::new(0),
+            busy_poll: config.busy_poll,
             started: Instant::now(),
         };
-        let is_small = smallest_buffer < config.socket_buffer;
+        let mut warnings = Vec::new();
+        if smallest_buffer < config.socket_buffer {
+            warnings.push(small_buffers(smallest_buffer, config.socket_buffer));
+        }
+        if !receives_together {
+            warnings.push(NO_GRO.to_string());
+        }
         Ok(Runtime {
             shared: Arc::new(shared),
             workers: groups.iter().map(|_| Arc::default()).collect(),
@@ -130,7 +151,8 @@ impl Runtime {
             wake: Arc::new(socket::wake_up().map_err(of_kernel)?),
             threads: Mutex::new(Vec::new()),
             alive: Arc::new(AtomicUsize::new(0)),
-            warnings: is_small.then(|| small_buffers(smallest_buffer, config.socket_buffer)).into_iter().collect(),
+            processors: config.processors.clone(),
+            warnings,
         })
     }
 
@@ -144,9 +166,15 @@ impl Runtime {
         for (number, (group, mine)) in locked(&self.groups).iter().zip(&self.workers).enumerate() {
             let (group, mine) = (Arc::clone(group), Arc::clone(mine));
             let (shared, wake, alive) = (Arc::clone(&self.shared), Arc::clone(&self.wake), Alive::new(&self.alive));
+            let processor = self.processors.get(number % self.processors.len().max(1)).copied();
             let thread = std::thread::Builder::new().name(format!("relay-worker-{number}")).spawn(move || {
                 let _alive = alive;
-                Worker::new(&group, shared, mine, wake).run();
+                if let Some(Err(error)) = processor.map(socket::pin) {
+                    eprintln!("a packet thread stays on no processor: {error}");
+                }
+                if let Err(error) = Worker::new(&group, shared, mine, wake).run() {
+                    eprintln!("a packet thread ends: {error}");
+                }
             })?;
             threads.push(thread);
         }
@@ -189,7 +217,9 @@ impl Runtime {
 
     /// Applies another policy from the next turn of every worker on.
     pub fn reload(&self, policy: Arc<Policy>) {
-        *self.shared.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        let mut held = self.shared.policy.write().unwrap_or_else(PoisonError::into_inner);
+        *held = (held.0 + 1, policy);
+        self.shared.policy_number.store(held.0, Ordering::Release);
     }
 
     /// The decisions' tables.
@@ -205,6 +235,11 @@ impl Runtime {
     /// The counters of each worker, and of the control plane.
     pub fn counters(&self) -> impl Iterator<Item = &Counters> {
         self.everyone().map(|mine| &mine.counters)
+    }
+
+    /// The counters of each worker.
+    pub fn workers(&self) -> impl Iterator<Item = &Counters> {
+        self.workers.iter().map(|mine| &mine.counters)
     }
 
     /// Starts or stops keeping events; with a route cache, packets of unknown paths wait for it.
@@ -251,7 +286,7 @@ impl Runtime {
 
     /// Takes answers of the route cache: (path, next hop); returns how many made a claim.
     pub fn restore(&self, routes: &[(PathKey, SocketAddr)]) -> usize {
-        let policy = self.shared.policy();
+        let (_, policy) = self.shared.policy();
         let _one_writer = locked(&self.control_is_busy);
         let Mine { counters, events } = &self.control;
         let turn = Turn { now: self.now(), policy: &policy, counters, events };
@@ -260,7 +295,7 @@ impl Runtime {
 
     /// Ends paths; returns how many were there.
     pub fn kill(&self, keys: &[PathKey]) -> usize {
-        let policy = self.shared.policy();
+        let (_, policy) = self.shared.policy();
         let _one_writer = locked(&self.control_is_busy);
         let Mine { counters, events } = &self.control;
         let turn = Turn { now: self.now(), policy: &policy, counters, events };
@@ -306,6 +341,9 @@ impl Drop for Alive {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+const NO_GRO: &str = "the kernel does not put returning packets together (UDP GRO needs Linux 5.0), which costs \
+                      processor time under load";
 
 fn small_buffers(given: usize, asked: usize) -> String {
     format!(

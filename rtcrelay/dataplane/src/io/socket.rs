@@ -1,10 +1,12 @@
 //! UDP sockets as the relay wants them: shared ports, large buffers, whole batches.
 //!
-//! The only unsafe code of the crate is here and in `batch`.
+//! The only unsafe code of the crate is here and in `message`, `batch` and `send`.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use super::message::UDP_GRO;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -32,6 +34,8 @@ pub(super) struct Bound {
     pub(super) socket: UdpSocket,
     /// The smaller of the two buffer sizes the kernel gave, in bytes.
     pub(super) buffer: usize,
+    /// Whether the kernel puts datagrams together where that is wanted.
+    pub(super) receives_together: bool,
 }
 
 /// Binds one member of a group that shares `address`.
@@ -51,12 +55,36 @@ pub(super) fn bind(address: SocketAddr, role: Role, member: Member, buffer: usiz
         Role::Public => {}
         Role::Internal => switch_on(socket.as_raw_fd(), level, receive_errors)?,
     }
+    let receives_together = tune(&socket, role);
     let given = enlarge(&socket, buffer)?;
     socket.set_reuse_port(member == Member::Other)?;
     socket.bind(&address.into())?;
     socket.set_reuse_port(true)?;
-    Ok(Bound { socket: socket.into(), buffer: given })
+    Ok(Bound { socket: socket.into(), buffer: given, receives_together })
 }
+
+/// On the internal leg, has the kernel put datagrams together that came together. Says whether it
+/// does, or need not.
+pub(super) fn tune(socket: &impl AsRawFd, role: Role) -> bool {
+    role == Role::Public || switch_on(socket.as_raw_fd(), libc::IPPROTO_UDP, UDP_GRO).is_ok()
+}
+
+/// Datagrams that a socket has lost since it was bound because nobody took them in time: what
+/// SO_RXQ_OVFL would report beside every datagram. 0 if the kernel does not say (Linux 4.12).
+pub(super) fn lost(socket: &impl AsRawFd) -> u32 {
+    const DROPS: usize = 8; // SK_MEMINFO_DROPS
+    let mut values = [0u32; DROPS + 1];
+    let mut length = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: the pointers and the length describe `values`, which outlives the call.
+    let result = unsafe {
+        let values = values.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_MEMINFO, values, &mut length)
+    };
+    if result == 0 { values[DROPS] } else { 0 }
+}
+
+/// asm-generic/socket.h
+const SO_MEMINFO: libc::c_int = 55;
 
 /// Asks for `buffer` bytes each way, with force where that is allowed, and returns what is there.
 fn enlarge(socket: &Socket, buffer: usize) -> io::Result<usize> {
@@ -126,15 +154,63 @@ pub(super) fn sleep(fd: &OwnedFd) {
     unsafe { libc::read(fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
 }
 
-/// Waits until a descriptor is ready or `millis` pass. An interruption counts as time passed.
-pub(super) fn poll(descriptors: &mut [libc::pollfd], millis: libc::c_int) {
-    // SAFETY: the pointer and length describe the slice.
-    let result = unsafe { libc::poll(descriptors.as_mut_ptr(), descriptors.len() as libc::nfds_t, millis) };
-    if result < 0 {
-        for descriptor in descriptors {
-            descriptor.revents = 0;
+/// Descriptors that are waited for, each under a number.
+pub(super) struct Poll(OwnedFd);
+
+/// What is ready.
+#[derive(Clone, Copy)]
+pub(super) struct Ready {
+    /// The number of the descriptor.
+    pub(super) number: u64,
+    /// Whether an error waits on it as well.
+    pub(super) has_error: bool,
+}
+
+impl Poll {
+    pub(super) fn new(descriptors: impl IntoIterator<Item = (u64, RawFd)>) -> io::Result<Poll> {
+        // SAFETY: no pointers; the result is checked before it is owned.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
         }
+        // SAFETY: the call above returned a descriptor that nobody else owns.
+        let poll = Poll(unsafe { OwnedFd::from_raw_fd(fd) });
+        for (number, descriptor) in descriptors {
+            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: number };
+            // SAFETY: the pointer is to `event`, which the call copies.
+            if unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, descriptor, &mut event) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(poll)
     }
+
+    /// Waits until something is ready or `millis` pass; an interruption counts as time passed.
+    /// What is ready and does not fit into `ready` is told of the next time.
+    pub(super) fn wait(&self, ready: &mut [Ready; 16], millis: libc::c_int) -> usize {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
+        // SAFETY: the pointer and length describe `events`.
+        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), 16, millis) };
+        let count = usize::try_from(count).unwrap_or(0);
+        for (ready, event) in ready.iter_mut().zip(&events[..count]) {
+            *ready = Ready { number: event.u64, has_error: event.events & libc::EPOLLERR as u32 != 0 };
+        }
+        count
+    }
+}
+
+/// Keeps this thread on one processor.
+pub(super) fn pin(processor: usize) -> io::Result<()> {
+    if processor >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: a zeroed set is a value, the number is below its size, and pointer and length describe it.
+    let result = unsafe {
+        let mut only: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut only);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &only)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Blocks every signal in this thread, so that Python's main thread gets them.

@@ -1,22 +1,27 @@
 //! One thread: receive a batch, judge each datagram, send what the verdicts say.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::batch::{BATCH, Batch, Headroom, Outgoing, Piece, SendQueue, Sent, take_icmp_error};
+use super::batch::{Batch, Leg};
 use super::capture::Running;
 use super::hold::{Held, Hold};
 use super::listeners::Sockets;
+use super::message::take_icmp_error;
 use super::runtime::{Mine, Shared};
-use super::socket;
+use super::send::{Outgoing, SendQueue, Sent};
+use super::slots::{Piece, Slots};
+use super::socket::{self, Poll, Ready};
+use crate::core::path::MAX_CLAIMS;
 use crate::core::policy::Policy;
 use crate::core::relay::{FromClient, Turn, Verdict};
 use crate::core::spp;
 use crate::core::time::Time;
-use crate::stats::DropReason;
+use crate::stats::{Counter, Counters, DropReason};
 
 /// Batches taken from one socket before the others have their turn.
 const BATCHES_A_TURN: usize = 4;
@@ -29,8 +34,21 @@ const RECEIVE_TRIES: usize = 3;
 const RECEIVE_PAUSE: Duration = Duration::from_millis(1);
 /// How often held packets are looked at; they wait for 20 ms at most.
 const LOOK_AT_HELD_EVERY: Duration = Duration::from_millis(1);
-/// Between two pieces of expiry.
-const SWEEP_EVERY: Duration = Duration::from_millis(20);
+/// Between two pieces of expiry, small ones, while packets come; and how long to wait for packets.
+const SWEEP_EVERY: Duration = Duration::from_millis(2);
+const WAIT: Duration = Duration::from_millis(20);
+/// Pieces after a wait without packets, which nobody waits for.
+const SWEEPS_WHEN_IDLE: usize = 8;
+/// Pieces of expiry between two looks at what the kernel dropped: about a second.
+const LOSSES_EVERY: usize = 500;
+
+/// What the packets of one batch have in common.
+#[derive(Clone, Copy)]
+struct Moment<'a> {
+    policy: &'a Policy,
+    now: Time,
+    captures: Option<&'a Running>,
+}
 
 /// The state of one worker thread. `at` is the place of a pair of sockets in `sockets`, which is
 /// the number of its listener unless the sockets of several workers were taken over.
@@ -38,14 +56,18 @@ pub(super) struct Worker<'a> {
     sockets: &'a [Sockets],
     /// Per pair of sockets: to clients, and to next hops.
     queues: Vec<(SendQueue, SendQueue)>,
-    batch: Batch,
+    public: Batch,
+    internal: Batch,
     hold: Hold,
     shared: Arc<Shared>,
     mine: Arc<Mine>,
     wake: Arc<OwnedFd>,
-    next_sweep: Instant,
-    next_release: Instant,
+    policy: (u64, Arc<Policy>),
+    next_sweep: Time,
+    next_release: Time,
     sweeps: usize,
+    /// Per pair of sockets: what they had lost when that was last counted.
+    lost: Vec<u32>,
 }
 
 impl<'a> Worker<'a> {
@@ -53,34 +75,41 @@ impl<'a> Worker<'a> {
         Worker {
             sockets,
             queues: new_queues(sockets.len()),
-            batch: Batch::new(),
+            public: Batch::new(Leg::Public),
+            internal: Batch::new(Leg::Internal),
             hold: Hold::new(),
+            policy: shared.policy(),
             shared,
             mine,
             wake,
-            next_sweep: Instant::now(),
-            next_release: Instant::now(),
+            next_sweep: Time(0),
+            next_release: Time(0),
             sweeps: 0,
+            lost: sockets.iter().map(lost).collect(),
         }
     }
 
     /// Runs until woken.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self) -> io::Result<()> {
         socket::block_signals();
-        let pollfd = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut descriptors = vec![pollfd(self.wake.as_raw_fd())];
-        for pair in self.sockets {
-            descriptors.push(pollfd(pair.public.as_raw_fd()));
-            descriptors.push(pollfd(pair.internal.as_raw_fd()));
-        }
+        let pairs = self.sockets.iter().enumerate();
+        let pairs = pairs.flat_map(|(at, pair)| {
+            [(of_public(at), pair.public.as_raw_fd()), (of_internal(at), pair.internal.as_raw_fd())]
+        });
+        let poll = Poll::new(pairs.chain([(WAKE, self.wake.as_raw_fd())]))?;
+        let mut ready = [Ready { number: WAKE, has_error: false }; 16];
         loop {
-            let wait = if self.hold.is_empty() { SWEEP_EVERY } else { LOOK_AT_HELD_EVERY };
-            socket::poll(&mut descriptors, wait.as_millis() as libc::c_int);
-            if descriptors[0].revents != 0 {
-                return;
+            let wait = match self.hold.is_empty() {
+                _ if self.shared.busy_poll => Duration::ZERO,
+                true => WAIT,
+                false => LOOK_AT_HELD_EVERY,
+            };
+            let count = poll.wait(&mut ready, wait.as_millis() as libc::c_int);
+            if ready[..count].iter().any(|ready| ready.number == WAKE) {
+                return Ok(());
             }
             // A defect costs this turn's packets, not the worker; the message is on stderr.
-            if catch_unwind(AssertUnwindSafe(|| self.turn(&descriptors[1..]))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.turn(&ready[..count]))).is_err() {
                 self.mine.counters.panics.add(1);
                 self.queues = new_queues(self.sockets.len());
                 self.hold = Hold::new();
@@ -88,67 +117,64 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn turn(&mut self, descriptors: &[libc::pollfd]) {
-        let policy = self.shared.policy();
-        for (at, ready) in descriptors.chunks_exact(2).enumerate() {
-            if ready[0].revents != 0 {
-                self.serve_public(at, &policy);
+    fn turn(&mut self, ready: &[Ready]) {
+        if self.policy.0 != self.shared.policy_number() {
+            self.policy = self.shared.policy();
+        }
+        let policy = Arc::clone(&self.policy.1);
+        let now = self.shared.now();
+        for ready in ready {
+            let at = (ready.number / 2) as usize;
+            if ready.number == of_public(at) {
+                self.serve_public(at, &policy, now);
+                continue;
             }
-            if ready[1].revents & libc::POLLERR != 0 {
+            if ready.has_error {
                 self.read_icmp_errors(at);
             }
-            if ready[1].revents != 0 {
-                self.serve_internal(at, &policy);
-            }
+            self.serve_internal(at, &policy, now);
         }
-        if !self.hold.is_empty() && Instant::now() >= self.next_release {
+        if !self.hold.is_empty() && now >= self.next_release {
             self.release(&policy);
             // Not in every turn: under load there are many a millisecond, and each look costs.
-            self.next_release = Instant::now() + LOOK_AT_HELD_EVERY;
+            self.next_release = now.after(LOOK_AT_HELD_EVERY);
         }
         self.shared.tell(&self.mine.events);
-        self.sweep();
+        if now >= self.next_sweep {
+            self.next_sweep = now.after(SWEEP_EVERY);
+            let pieces = if ready.is_empty() && !self.shared.busy_poll { SWEEPS_WHEN_IDLE } else { 1 };
+            (0..pieces).for_each(|_| self.sweep(now));
+        }
     }
 
-    fn serve_public(&mut self, at: usize, policy: &Policy) {
-        for _ in 0..BATCHES_A_TURN {
-            let fd = self.sockets[at].public.as_raw_fd();
-            let Some(count) = self.receive(fd, Headroom::Header) else { return };
-            let now = self.shared.now();
-            let captures = self.shared.captures.running();
-            for slot in 0..count {
-                self.judge_public(at, slot, policy, now, captures.as_deref());
+    fn serve_public(&mut self, at: usize, policy: &Policy, mut now: Time) {
+        for batch in 0..BATCHES_A_TURN {
+            if batch > 0 {
+                now = self.shared.now();
             }
-            self.flush(at);
-            if count < BATCH {
+            let fd = self.sockets[at].public.as_raw_fd();
+            let Some((count, is_full)) = receive(&mut self.public, fd, &self.mine) else { return };
+            let captures = self.shared.captures.running();
+            let moment = Moment { policy, now, captures: captures.as_deref() };
+            for slot in 0..count {
+                self.judge_public(at, slot, moment);
+            }
+            self.flush(at, Leg::Public);
+            if !is_full {
                 return;
             }
         }
     }
 
-    /// How many datagrams came, if any. An error is that of an earlier send (ICMP) and is
-    /// reported once: the next call receives.
-    fn receive(&mut self, fd: RawFd, headroom: Headroom) -> Option<usize> {
-        for _ in 0..RECEIVE_TRIES {
-            match self.batch.receive(fd, headroom) {
-                Ok(count) => return (count > 0).then_some(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.mine.counters.receive_errors.add(1),
-            }
-        }
-        std::thread::sleep(RECEIVE_PAUSE);
-        None
-    }
-
-    fn judge_public(&mut self, at: usize, slot: usize, policy: &Policy, now: Time, captures: Option<&Running>) {
-        let Some(received) = self.batch.received(slot) else { return };
+    fn judge_public(&mut self, at: usize, slot: usize, moment: Moment<'_>) {
+        let Moment { policy, now, captures } = moment;
+        let Some(received) = self.public.received(slot) else { return };
         let Mine { counters, events } = &*self.mine;
         counters.public_in_packets.add(1);
         counters.public_in_bytes.add(received.length as u64);
-        let (payload, answer) = self.batch.payload(slot, received.length);
-        let listener = self.sockets[at].listener;
-        let datagram = FromClient { listener, source: received.source, local: received.local, payload };
+        let (payload, answer) = self.public.slots.received(slot, received.length);
+        let (listener, local) = (self.sockets[at].listener, received.said.local);
+        let datagram = FromClient { listener, source: received.source, local, payload };
         let shared = &self.shared;
         let verdict = shared.relay.handle_public(Turn { now, policy, counters, events }, datagram, answer);
         if let Some(running) = captures {
@@ -158,73 +184,110 @@ impl<'a> Worker<'a> {
             Verdict::Forward(hops) => {
                 let proxy = self.shared.relay.internal(listener).into();
                 let header = spp::Header { client: received.source, proxy };
+                let piece = self.public.slots.with_header(slot, received.length, &header);
                 for hop in hops.iter() {
-                    let piece = self.batch.slots.with_header(slot, received.length, &header);
-                    self.queues[at].1.push(Outgoing { piece, to: *hop, from: None });
+                    let (piece, flow) = (piece.clone(), flow(received.source));
+                    self.queues[at].1.push(Outgoing { piece, to: *hop, from: None, flow });
                 }
             }
             Verdict::Answer(length) => {
-                let to = received.source.into();
-                self.queues[at].0.push(Outgoing { piece: Piece::answer(slot, length), to, from: received.local });
+                let (piece, to) = (Piece::answer(slot, length), received.source.into());
+                self.queues[at].0.push(Outgoing { piece, to, from: local, flow: flow(received.source) });
             }
             Verdict::Hold(from) => {
-                self.keep(slot, Held { from, pair: at, length: received.length, until: Hold::deadline(now) });
+                let piece = Piece::whole(slot, spp::HEADER + received.length);
+                let held = Held { from, pair: at, length: received.length, until: Hold::deadline(now) };
+                keep(&mut self.hold, held, &self.public.slots, &piece, &self.mine);
             }
             Verdict::Drop(reason) => counters.drop(reason),
             Verdict::ToClient(_) | Verdict::Pass(_) | Verdict::Consumed => {}
         }
     }
 
-    fn serve_internal(&mut self, at: usize, policy: &Policy) {
-        for _ in 0..BATCHES_A_TURN {
+    fn serve_internal(&mut self, at: usize, policy: &Policy, mut now: Time) {
+        for batch in 0..BATCHES_A_TURN {
+            if batch > 0 {
+                now = self.shared.now();
+            }
             let fd = self.sockets[at].internal.as_raw_fd();
-            let Some(count) = self.receive(fd, Headroom::None) else { return };
-            let now = self.shared.now();
+            let Some((count, is_full)) = receive(&mut self.internal, fd, &self.mine) else { return };
             let captures = self.shared.captures.running();
+            let moment = Moment { policy, now, captures: captures.as_deref() };
             for slot in 0..count {
-                self.judge_internal(at, slot, policy, now, captures.as_deref());
+                let Some(received) = self.internal.received(slot) else { continue };
+                if received.said.segment.is_some_and(|size| size < received.length) {
+                    self.mine.counters.gro_buffers.add(1);
+                    self.mine.counters.gro_packets.add(received.segments().count() as u64);
+                }
+                for range in received.segments() {
+                    let (datagram, piece) = self.internal.datagram(slot, range);
+                    // Each by its own header: a buffer holds datagrams of different clients.
+                    let verdict = self.judge_internal(at, received.source, datagram, moment);
+                    self.carry_out(at, verdict, piece, now);
+                }
             }
             // A payload may go out by another listener than the one whose socket it came to.
             for other in 0..self.sockets.len() {
-                self.flush(other);
+                self.flush(other, Leg::Internal);
             }
-            if count < BATCH {
+            if !is_full {
                 return;
             }
         }
     }
 
-    fn judge_internal(&mut self, at: usize, slot: usize, policy: &Policy, now: Time, captures: Option<&Running>) {
-        let Some(received) = self.batch.received(slot) else { return };
-        let (Mine { counters, events }, length) = (&*self.mine, received.length);
+    /// The core's verdict about one datagram of the internal leg.
+    fn judge_internal(&self, at: usize, source: SocketAddr, datagram: &[u8], moment: Moment<'_>) -> Verdict {
+        let (Moment { policy, now, captures }, Mine { counters, events }) = (moment, &*self.mine);
         counters.internal_in_packets.add(1);
-        counters.internal_in_bytes.add(length as u64);
-        let (datagram, _) = self.batch.payload(slot, length);
+        counters.internal_in_bytes.add(datagram.len() as u64);
         let shared = &self.shared;
-        let verdict = shared.relay.handle_internal(Turn { now, policy, counters, events }, received.source, datagram);
+        let verdict = shared.relay.handle_internal(Turn { now, policy, counters, events }, source, datagram);
         if let Some(running) = captures {
-            let came = (self.sockets[at].listener, received.source);
+            let came = (self.sockets[at].listener, source);
             shared.captures.show_internal(running, (&shared.relay, policy), came, datagram, &verdict);
         }
+        verdict
+    }
+
+    /// Does what the verdict about a datagram of the internal leg says.
+    fn carry_out(&mut self, at: usize, verdict: Verdict, piece: Piece, now: Time) {
+        let counters = &self.mine.counters;
         match verdict {
             Verdict::ToClient(delivery) => {
-                let piece = Piece::behind_header(slot, length);
+                let (to, from) = (delivery.client, delivery.local);
                 let out = self.pair_of(delivery.listener);
-                self.queues[out].0.push(Outgoing { piece, to: delivery.client, from: delivery.local });
+                self.make_room(out);
+                let flow = flow(to.into());
+                self.queues[out].0.push(Outgoing { piece: piece.behind_header(), to, from, flow });
             }
             Verdict::Forward(hops) => {
+                self.make_room(at);
+                let flow = flow_of_header(self.internal.slots.bytes(&piece));
                 for hop in hops.iter() {
-                    self.queues[at].1.push(Outgoing { piece: Piece::whole(slot, length), to: *hop, from: None });
+                    self.queues[at].1.push(Outgoing { piece: piece.clone(), to: *hop, from: None, flow });
                 }
             }
-            Verdict::Pass(proxy) => {
-                self.queues[at].1.push(Outgoing { piece: Piece::whole(slot, length), to: proxy, from: None });
+            Verdict::Pass(to) => {
+                self.make_room(at);
+                let flow = flow_of_header(self.internal.slots.bytes(&piece));
+                self.queues[at].1.push(Outgoing { piece, to, from: None, flow });
             }
             Verdict::Hold(from) => {
-                self.keep(slot, Held { from, pair: at, length, until: Hold::deadline(now) });
+                let held = Held { from, pair: at, length: piece.len(), until: Hold::deadline(now) };
+                keep(&mut self.hold, held, &self.internal.slots, &piece, &self.mine);
             }
             Verdict::Drop(reason) => counters.drop(reason),
             Verdict::Consumed | Verdict::Answer(_) => {}
+        }
+    }
+
+    /// Has room for whatever one verdict about the internal leg sends: a batch of buffers may hold
+    /// more datagrams than a queue.
+    fn make_room(&mut self, at: usize) {
+        let (public, internal) = &self.queues[at];
+        if !public.has_room(MAX_CLAIMS) || !internal.has_room(MAX_CLAIMS) {
+            self.flush(at, Leg::Internal);
         }
     }
 
@@ -232,12 +295,6 @@ impl<'a> Worker<'a> {
     fn pair_of(&self, listener: usize) -> usize {
         let is_its = |pair: &Sockets| pair.listener == listener;
         self.sockets.iter().position(is_its).expect("every worker has a pair of each listener")
-    }
-
-    fn keep(&mut self, slot: usize, held: Held) {
-        if !self.hold.keep(held, &self.batch.slots, slot) {
-            self.mine.counters.drop(DropReason::NoRoute);
-        }
     }
 
     /// Sends the held packets whose path has a claim by now, and drops those that waited too long.
@@ -250,20 +307,19 @@ impl<'a> Worker<'a> {
             match self.shared.relay.release(turn, held.from, self.hold.payload(at, &held)) {
                 Ok(hops) => {
                     let proxy = self.shared.relay.internal(self.sockets[held.pair].listener).into();
-                    for hop in hops.iter() {
-                        let piece = self.hold.piece(at, &held, proxy);
-                        self.queues[held.pair].1.push(Outgoing { piece, to: *hop, from: None });
-                    }
+                    let piece = self.hold.piece(at, &held, proxy);
                     if let Some(running) = &captures {
                         let (to, datagram) =
                             ((self.sockets[held.pair].listener, held.from.key), self.hold.datagram(at, &held));
                         self.shared.captures.show_released(running, (&self.shared.relay, policy), to, datagram, &hops);
                     }
-                    // One at a time: the queue's room is that of a batch.
+                    let flow = flow(held.from.key.client.into());
                     let (queue, fd) = (&mut self.queues[held.pair].1, self.sockets[held.pair].internal.as_raw_fd());
+                    for hop in hops.iter() {
+                        queue.push(Outgoing { piece: piece.clone(), to: *hop, from: None, flow });
+                    }
                     let sent = queue.flush(fd, self.hold.slots(), |error| counters.drop(refusal(error)));
-                    counters.internal_out_packets.add(sent.packets);
-                    counters.internal_out_bytes.add(sent.bytes);
+                    count(counters, &sent, (&counters.internal_out_packets, &counters.internal_out_bytes));
                 }
                 Err(DropReason::NoRoute) if turn.now < held.until => continue,
                 Err(reason) => counters.drop(reason),
@@ -272,15 +328,15 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn flush(&mut self, at: usize) {
-        let (listener, queues, counters) = (&self.sockets[at], &mut self.queues[at], &self.mine.counters);
+    /// Sends what waits at a pair of sockets and was received on this leg.
+    fn flush(&mut self, at: usize, leg: Leg) {
+        let (pair, queues, counters) = (&self.sockets[at], &mut self.queues[at], &self.mine.counters);
+        let slots = if leg == Leg::Public { &self.public.slots } else { &self.internal.slots };
         let refused = |error: &io::Error| counters.drop(refusal(error));
-        let Sent { packets, bytes } = queues.0.flush(listener.public.as_raw_fd(), &self.batch.slots, refused);
-        counters.public_out_packets.add(packets);
-        counters.public_out_bytes.add(bytes);
-        let Sent { packets, bytes } = queues.1.flush(listener.internal.as_raw_fd(), &self.batch.slots, refused);
-        counters.internal_out_packets.add(packets);
-        counters.internal_out_bytes.add(bytes);
+        let sent = queues.0.flush(pair.public.as_raw_fd(), slots, refused);
+        count(counters, &sent, (&counters.public_out_packets, &counters.public_out_bytes));
+        let sent = queues.1.flush(pair.internal.as_raw_fd(), slots, refused);
+        count(counters, &sent, (&counters.internal_out_packets, &counters.internal_out_bytes));
     }
 
     fn read_icmp_errors(&mut self, at: usize) {
@@ -294,14 +350,82 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn sweep(&mut self) {
-        let now = Instant::now();
-        if now >= self.next_sweep {
-            self.next_sweep = now + SWEEP_EVERY;
-            self.sweeps = self.sweeps.wrapping_add(1);
-            self.shared.relay.sweep(self.sweeps, self.shared.now());
+    fn sweep(&mut self, now: Time) {
+        self.sweeps = self.sweeps.wrapping_add(1);
+        self.shared.relay.sweep(self.sweeps, now);
+        if self.sweeps.is_multiple_of(LOSSES_EVERY) {
+            for (pair, before) in self.sockets.iter().zip(&mut self.lost) {
+                let lost = lost(pair);
+                self.mine.counters.kernel_drops.add(lost.wrapping_sub(*before).into());
+                *before = lost;
+            }
         }
     }
+}
+
+const WAKE: u64 = u64::MAX;
+
+fn of_public(at: usize) -> u64 {
+    2 * at as u64
+}
+
+fn of_internal(at: usize) -> u64 {
+    2 * at as u64 + 1
+}
+
+/// What a pair of sockets has lost since it was bound.
+fn lost(pair: &Sockets) -> u32 {
+    socket::lost(&pair.public).wrapping_add(socket::lost(&pair.internal))
+}
+
+/// How many buffers came, if any, and whether there may be more. An error is that of an earlier
+/// send (ICMP) and is reported once: the next call receives.
+fn receive(batch: &mut Batch, fd: RawFd, mine: &Mine) -> Option<(usize, bool)> {
+    for _ in 0..RECEIVE_TRIES {
+        match batch.receive(fd) {
+            Ok((0, _)) => return None,
+            Ok((count, is_full)) => {
+                mine.counters.batch(count);
+                mine.counters.receive_buffers.add(count as u64);
+                return Some((count, is_full));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => mine.counters.receive_errors.add(1),
+        }
+    }
+    std::thread::sleep(RECEIVE_PAUSE);
+    None
+}
+
+fn keep(hold: &mut Hold, held: Held, slots: &Slots, piece: &Piece, mine: &Mine) {
+    if !hold.keep(held, slots, piece) {
+        mine.counters.drop(DropReason::NoRoute);
+    }
+}
+
+fn count(counters: &Counters, sent: &Sent, (packets, bytes): (&Counter, &Counter)) {
+    packets.add(sent.packets);
+    bytes.add(sent.bytes);
+    if sent.groups > 0 || sent.refused_groups > 0 {
+        counters.gso_sends.add(sent.groups);
+        counters.gso_packets.add(sent.grouped);
+        counters.gso_refused.add(sent.refused_groups);
+    }
+}
+
+/// A number that the datagrams of one client share.
+fn flow(client: SocketAddr) -> u32 {
+    let low = match client.ip() {
+        IpAddr::V4(ip) => u32::from(ip),
+        IpAddr::V6(ip) => u128::from(ip) as u32 ^ (u128::from(ip) >> 64) as u32,
+    };
+    ((low ^ u32::from(client.port()) << 8).wrapping_mul(0x9E37_79B9)) >> 16
+}
+
+/// The same for what brings its header.
+fn flow_of_header(datagram: &[u8]) -> u32 {
+    spp::unpack(datagram).map_or(0, |(header, _)| flow(header.client))
 }
 
 fn new_queues(pairs: usize) -> Vec<(SendQueue, SendQueue)> {

@@ -82,7 +82,7 @@ impl Core {
 
     fn flows(&self, now_seconds: f64) -> PyResult<Vec<Flow>> {
         let (now, mut flows) = (time(now_seconds)?, Vec::new());
-        self.relay.flows(0, usize::MAX, |path| flows.push(Flow::of(path, now)));
+        self.relay.flows(0, usize::MAX, |path, legs| flows.push(Flow::of(path, legs, now)));
         Ok(flows)
     }
 }

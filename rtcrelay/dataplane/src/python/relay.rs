@@ -22,7 +22,7 @@ use crate::core::relay::Limits;
 use crate::core::snapshot::Malformed;
 use crate::core::time::Time;
 use crate::io::{Config, Runtime, Sockets, StartError};
-use crate::stats::DropReason;
+use crate::stats::{Counters, DropReason};
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Policy>()?;
@@ -101,7 +101,7 @@ pub(super) struct RelayConfig(pub(super) Config);
 #[pymethods]
 impl RelayConfig {
     #[new]
-    #[pyo3(signature = (listeners, policy, *, workers=1, max_flows=262_144, idle_timeout_seconds=60.0, claim_rate=200, claim_burst=1000, watch_legs=true, socket_buffer_bytes=8_388_608))]
+    #[pyo3(signature = (listeners, policy, *, workers=1, max_flows=262_144, idle_timeout_seconds=60.0, claim_rate=200, claim_burst=1000, watch_legs=true, socket_buffer_bytes=8_388_608, pin_cpus=Vec::new(), busy_poll=false), text_signature = "(listeners, policy, *, workers=1, max_flows=262144, idle_timeout_seconds=60.0, claim_rate=200, claim_burst=1000, watch_legs=True, socket_buffer_bytes=8388608, pin_cpus=(), busy_poll=False)")]
     #[expect(clippy::too_many_arguments, reason = "one keyword argument for each setting")]
     fn new(
         listeners: Vec<(Address, Address)>,
@@ -113,6 +113,8 @@ impl RelayConfig {
         claim_burst: i64,
         watch_legs: bool,
         socket_buffer_bytes: i64,
+        pin_cpus: Vec<usize>,
+        busy_poll: bool,
     ) -> PyResult<Self> {
         within("the number of listeners", listeners.len() as i64, 1..=16)?;
         if !(1.0..=3600.0).contains(&idle_timeout_seconds) {
@@ -137,6 +139,8 @@ impl RelayConfig {
             policy: Arc::clone(&policy.0),
             workers: within("workers", workers, 1..=64)? as usize,
             limits,
+            processors: pin_cpus,
+            busy_poll,
             socket_buffer: within("socket_buffer_bytes", socket_buffer_bytes, 4096..=1 << 30)? as usize,
         }))
     }
@@ -253,6 +257,19 @@ impl Relay {
         })
     }
 
+    fn workers(&self) -> PyResult<Vec<HashMap<&'static str, u64>>> {
+        self.with(|runtime| {
+            let of = |counters: &Counters| {
+                let mut counts = HashMap::new();
+                counters.for_each(|name, value| {
+                    counts.insert(name, value);
+                });
+                counts
+            };
+            runtime.workers().map(of).collect()
+        })
+    }
+
     fn drops(&self) -> PyResult<HashMap<&'static str, u64>> {
         self.with(|runtime| {
             let sum = |reason| runtime.counters().map(|counters| counters.dropped(reason)).sum();
@@ -314,8 +331,8 @@ impl Relay {
         Ok(py.detach(|| {
             // Copied under the lock, made into text outside of it.
             let (now, mut paths) = (runtime.now(), Vec::with_capacity(limit));
-            let next = runtime.relay().flows(cursor, limit, |path| paths.push(path.clone()));
-            (paths.iter().map(|path| Flow::of(path, now)).collect(), next)
+            let next = runtime.relay().flows(cursor, limit, |path, legs| paths.push((path.clone(), legs.copied())));
+            (paths.iter().map(|(path, legs)| Flow::of(path, legs.as_ref(), now)).collect(), next)
         }))
     }
 }
@@ -401,21 +418,21 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn of(path: &Path, now: Time) -> Flow {
+    pub(super) fn of(path: &Path, legs: Option<&legs::Legs>, now: Time) -> Flow {
         Flow {
             client: to_address(path.key.client.into()),
             ingress: path.key.ingress,
-            claims: path.claims().filter(|claim| !claim.is_over(now)).map(|claim| Claim::of(claim, now)).collect(),
+            claims: path.claims().filter(|claim| !claim.is_over(now)).map(|claim| Claim::of(&claim, now)).collect(),
             packets_in: path.packets_in,
             bytes_in: path.bytes_in,
             packets_out: path.packets_out,
             bytes_out: path.bytes_out,
-            age_seconds: now.since(path.first_seen).as_secs_f64(),
-            idle_seconds: now.since(path.last_packet).as_secs_f64(),
-            from_client: path.legs.and_then(|legs| Stream::of(&legs.from_client)),
-            to_client: path.legs.and_then(|legs| Stream::of(&legs.to_client)),
-            transceiver_round_trip_seconds: path.legs.and_then(|l| l.transceiver_round_trip).map(|t| t.as_secs_f64()),
-            client_round_trip_seconds: path.legs.and_then(|l| l.client_round_trip).map(|t| t.as_secs_f64()),
+            age_seconds: now.since(path.first_seen()).as_secs_f64(),
+            idle_seconds: now.since(path.last_packet()).as_secs_f64(),
+            from_client: legs.and_then(|legs| Stream::of(&legs.from_client)),
+            to_client: legs.and_then(|legs| Stream::of(&legs.to_client)),
+            transceiver_round_trip_seconds: legs.and_then(|l| l.transceiver_round_trip).map(|t| t.as_secs_f64()),
+            client_round_trip_seconds: legs.and_then(|l| l.client_round_trip).map(|t| t.as_secs_f64()),
         }
     }
 }
