@@ -41,6 +41,7 @@ class Plan:
     echoes: Sequence[str]
     repetitions: int
     packets: int
+    receiving: str
 
     def cells(self) -> Iterator[tuple[str, str, int]]:
         """Echo, size and flows, each of which has its own table."""
@@ -69,7 +70,7 @@ def main() -> None:
 def measure(plan: Plan, built: Built) -> list[Row]:
     """Every variant in turn, and again; a row for each burst size."""
     rows = []
-    with network() as kernel_threads:
+    with network(plan.receiving) as kernel_threads:
         for repetition in range(plan.repetitions):
             for echo, size, flows in plan.cells():
                 for name in plan.variants:
@@ -171,6 +172,8 @@ def _arguments() -> tuple[Plan, Path | None]:
     parser.add_argument("--echoes", default="kernel,user", help="kernel, user or both")
     parser.add_argument("--repetitions", type=int, default=5, help="of everything, interleaved")
     parser.add_argument("--packets", type=int, default=40_000, help="of each measurement at burst 8 and more")
+    help = "how the relay's interfaces receive: NAPI threads with GRO, or at once"
+    parser.add_argument("--receiving", choices=["threads", "softirq"], default="threads", help=help)
     parser.add_argument("--quick", action="store_true", help="two repetitions of 1,000 flows of 160 bytes, kernel echo")
     parser.add_argument("--json", type=Path, help="file for every measurement")
     given = parser.parse_args()
@@ -184,7 +187,7 @@ def _arguments() -> tuple[Plan, Path | None]:
             raise SystemExit(f"{name} needs {VARIANTS[name].needs}: apt-get install {VARIANTS[name].package}")
     flows, bursts = ([int(number) for number in text.split(",")] for text in (given.flows, given.bursts))
     sizes, echoes = given.sizes.split(","), given.echoes.split(",")
-    return Plan(names, flows, bursts, sizes, echoes, given.repetitions, given.packets), given.json
+    return Plan(names, flows, bursts, sizes, echoes, given.repetitions, given.packets, given.receiving), given.json
 
 
 def _cpu() -> str:

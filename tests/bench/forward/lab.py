@@ -59,12 +59,13 @@ def measured(*words: str | Path) -> list[str]:
 
 
 @contextmanager
-def network() -> Iterator[Sequence[int]]:
+def network(receiving: str) -> Iterator[Sequence[int]]:
     """Makes the namespaces; yields the kernel's threads whose time belongs to the cost.
 
-    The relay's two interfaces receive as network cards do: NAPI with GRO, in a thread for each on the measured core,
-    so that a burst is taken together. Nothing is segmented for free: r1 and b0 do not take GSO buffers, as most
-    cards do not for UDP.
+    With ``receiving`` ``threads`` the relay's two interfaces receive as network cards do: NAPI with GRO, in a thread
+    for each on the measured core, so that a burst is taken together. With ``softirq`` a packet is taken at once by
+    whoever sends it: no GRO, and nothing to switch to. Nothing is segmented for free: no interface takes GSO buffers,
+    as most network cards do not for UDP.
     """
     before = Path("/proc/sys/kernel/sched_rt_runtime_us").read_text()
     try:
@@ -82,7 +83,7 @@ def network() -> Iterator[Sequence[int]]:
                 *inside(side, "ethtool", "-K", device, "tso", "off", "gso", "off", "tx-udp-segmentation", "off"),
                 quiet=True,
             )
-        yield _napi_threads()
+        yield _napi_threads() if receiving == "threads" else _softirq_threads()
     finally:
         for side in "crb":
             run("ip", "netns", "del", f"{PREFIX}-{side}", quiet=True)
@@ -101,8 +102,11 @@ def _napi_threads() -> list[int]:
     for pid in ours:
         run("taskset", "-pc", str(CORE), str(pid))
         run("chrt", "-f", "-p", str(PRIORITY), str(pid))
-    softirqs = [pid for pid, name in _threads().items() if name == f"ksoftirqd/{CORE}"]
-    return ours + softirqs
+    return ours + _softirq_threads()
+
+
+def _softirq_threads() -> list[int]:
+    return [pid for pid, name in _threads().items() if name == f"ksoftirqd/{CORE}"]
 
 
 def _threads() -> dict[int, str]:
