@@ -124,9 +124,9 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     """Processor numbers, ``0,2`` or ``4-7``, each from 0 to 1023, in the order given."""
     numbers: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        ends = [number for number in (first, last or first) if number.isascii() and number.isdecimal()]
-        if len(ends) != 2 or not 0 <= int(ends[0]) <= int(ends[1]) <= 1023:
+        first, dash, last = part.partition("-")
+        ends = [first, last if dash else first]
+        if not all(re.fullmatch(r"\d{1,4}", end, re.ASCII) for end in ends) or not int(ends[0]) <= int(ends[1]) <= 1023:
             raise ValueError("is no list of processors such as 2,3 or 4-7 (0 to 1023)")
         numbers += range(int(ends[0]), int(ends[1]) + 1)
     return tuple(numbers)

@@ -27,6 +27,19 @@ def test_a_duration_without_a_unit_or_number_is_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "numbers"), [("2", (2,)), ("2,3", (2, 3)), ("4-7", (4, 5, 6, 7)), ("5,0-1", (5, 0, 1))]
+)
+def test_processors_are_a_list_in_its_order(written: str, numbers: tuple[int, ...]) -> None:
+    assert text.parse_cpus(written) == numbers
+
+
+@pytest.mark.parametrize("written", ["", "a", "1,", "3-2", "-1", "1024", "1-", "²", "1 2"])
+def test_a_list_of_processors_that_is_none_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match="is no list of processors such as 2,3 or 4-7"):
+        text.parse_cpus(written)
+
+
+@pytest.mark.parametrize(
     ("seconds", "written"), [(0.25, "250ms"), (60, "1m"), (5400, "1h30m"), (0, "0s"), (61.5, "1m1s500ms")]
 )
 def test_a_duration_is_written_as_it_is_read(seconds: float, written: str) -> None:
