@@ -377,6 +377,7 @@ int main(int argc, char **argv) {
         open_flows(write_small_check, "binding request");
         open_flows(write_small_media, "first packet");
     }
+    usleep(100000); /* late answers to repeated requests are not taken for those of the run */
     for (int at = optind; at < argc; at++) {
         char *colon = strchr(argv[at], ':');
         if (!colon || atoi(colon + 1) < 1 || atoi(colon + 1) > MAX_BURST) return 2;
