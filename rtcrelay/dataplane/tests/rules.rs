@@ -622,7 +622,7 @@ fn what_another_relay_forwards_never_goes_to_a_relay() {
     // A peer returns a packet: it claims the path. Another relay of the same VIP forwards one.
     scene.internal(PEER, CLIENT, INTERNAL, &rtp());
     let twin = "10.9.0.2:3479";
-    assert_eq!(scene.internal(twin, CLIENT, twin, &rtp()), dropped(DropReason::EndpointForbidden));
+    assert_eq!(scene.internal(twin, CLIENT, twin, &rtp()), dropped(DropReason::SecondHop));
 }
 
 #[test]
