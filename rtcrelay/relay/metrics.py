@@ -48,7 +48,6 @@ _REFUSED_UFRAG: Final = (
     "ufrag_forged",
     "ufrag_kind",
     "cluster_unknown",
-    "cluster_down",
     "node_unknown",
     "endpoint_forbidden",
 )
