@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -248,7 +249,8 @@ def play_predecessor(listener: socket.socket, offer: dict[str, Any], count: int)
         takeover._send_word(connection, offer)
         if sockets:
             takeover._send_descriptors(connection, [sock.fileno() for sock in sockets])
-            connection.sendall(bytes(64))
+            with contextlib.suppress(ConnectionError):  # the successor may have seen enough
+                connection.sendall(bytes(64))
     for sock in sockets:
         sock.close()
 
