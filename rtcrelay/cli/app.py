@@ -107,6 +107,21 @@ class Group(TyperGroup):
         hint = f"did you mean '{ctx.command_path} {near[0]}'?" if near else f"'{ctx.command_path} --help' lists all"
         raise UsageError(f"no such command {name!r}", hint=hint)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """With the first sentence of each command's help, whole: cut to a line, it says too little."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                rows.append((name, _first_sentence(command.help or "")))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _first_sentence(text: str) -> str:
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return paragraph.split(". ")[0].removesuffix(".") + "."
+
 
 class _Root(Group):
     """The commands of `COMMANDS`, each imported when it is asked for."""
