@@ -41,7 +41,7 @@ _WORKERS = typer.Option("--workers", "-w", metavar="N", help="Packet threads, 1 
     listing=True,
     examples="""
     rtcrelay bench relay
-    rtcrelay bench relay --seconds 10s --pps 50000 --flows 400 --json""",
+    rtcrelay bench relay --seconds 2s --pps 2000 --flows 400 --json""",
 )
 def relay(
     options: Listing,

@@ -102,6 +102,7 @@ OUTPUTS: tuple[tuple[str, set[str], set[int]], ...] = (
     ("rtcrelay config show --json", {"setting"}, {0}),
     ("rtcrelay config check --json", {"config_check"}, {0}),
     ("RTCRELAY_WORKERS=99 rtcrelay config check --json", {"config_check"}, {78}),
+    ("rtcrelay probe ingress 127.0.0.1 --count 2 -i 20ms --json", {"ingress_probe"}, {0}),
     ("rtcrelay bench relay --seconds 200ms --pps 500 --flows 5 --json", {"bench_relay"}, {0, 1}),
     ("rtcrelay bench ufrag --seconds 100ms --json", {"bench_ufrag"}, {0}),
     ("rtcrelay version --json", {"version"}, {0}),
