@@ -54,9 +54,12 @@ class Directory:
     def take_heartbeats(self, beating: Mapping[int, Iterable[TransceiverState]]) -> None:
         """Takes the transceivers that live by their heartbeats, by cluster; replaces what there was."""
         self._beating = {cluster: tuple(nodes) for cluster, nodes in beating.items()}
-        for nodes in self._beating.values():
-            for node in nodes:
-                self._seen.setdefault(node.address, _Seen()).placed = 0
+        alive = {node.address for nodes in self._beating.values() for node in nodes}
+        named = {address for site in self._sites.clusters for address in site.transceivers}
+        # What is gone is forgotten: addresses come and go, and whoever can write heartbeats can invent them.
+        self._seen = {address: seen for address, seen in self._seen.items() if address in alive | named}
+        for address in alive:
+            self._seen.setdefault(address, _Seen()).placed = 0
 
     def take_unhealthy(self, names: frozenset[str]) -> None:
         """Takes the ingresses that do not answer."""

@@ -46,6 +46,17 @@ def test_calls_placed_since_the_last_heartbeat_count() -> None:
     assert nodes(directory) == [("node 10.0.0.1", 5)]
 
 
+def test_what_was_seen_of_a_node_that_is_gone_is_forgotten() -> None:
+    directory = Directory(SITES)
+    for number in range(1000):
+        directory.take_heartbeats({7: [beat(("10.0.1.1", 1 + number))]})
+        directory.note_unreachable(("10.0.1.1", 1 + number), 0.0)
+    directory.note_unreachable(A, 0.0)
+    directory.take_heartbeats({7: [beat(B)]})
+    assert set(directory._seen) == {A, B}
+    assert nodes(directory, 1.0) == [("node 10.0.0.2", 0)], "the file's transceiver is still left alone"
+
+
 def test_the_world_is_read_as_it_is_written() -> None:
     directory = Directory(replace(SITES, clusters=(replace(SITES.clusters[0], cordoned=True),)))
     directory.take_heartbeats({7: [beat(A, 3, "draining")]})
