@@ -135,7 +135,9 @@ class _Front:
     async def _ask(self, call: _Call, site: ClusterSite, node: TransceiverState) -> web.Response | None:
         parts = self._parts
         try:
-            answer = await parts.courier.carry(call.request, node.address, call.request.path, call.body, call.headers)
+            answer = await parts.courier.carry(
+                call.request, node.address, call.request.path_qs, call.body, call.headers
+            )
         except (UnreachableError, DistrustError, Problem) as error:
             # Also one that took the offer and said nothing: if it made a session, that ends by itself.
             parts.directory.note_unreachable(node.address, parts.now())

@@ -48,6 +48,7 @@ class Played:
 
     async def _handle(self, request: web.Request) -> web.Response:
         self.asked.append((request.method, request.path, dict(request.headers), await request.read()))
+        self.query = dict(request.query)
         return web.Response(status=self.status, text="answer", headers=self.headers)
 
     @property
@@ -131,6 +132,13 @@ async def test_an_offer_goes_to_the_nearest_cluster_with_the_nearest_ingresses(w
     assert world.counters.placed == {("eu", "query"): 1}
     assert await world.call(SYDNEY) == 201
     assert world.asked(3) == 1
+
+
+async def test_what_the_query_asks_of_the_service_goes_on(world: World) -> None:
+    response = await world.http.post("/v1/realtime/calls?model=a%26b", data="offer", headers=OFFER)
+    assert response.status == 201
+    (played,) = [played for played in world.all() if played.asked]
+    assert played.query == {"model": "a&b"}
 
 
 async def test_what_a_proxy_says_of_the_client_decides(world: World) -> None:
