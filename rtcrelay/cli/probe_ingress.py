@@ -48,7 +48,7 @@ def ingress(
     options: Listing,
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ADDR]...", help="HOST[:3478], instead of those of the sites file."),
+        typer.Argument(metavar="ADDR", help="HOST[:3478], instead of those of the sites file."),
     ] = None,
     sites: Annotated[
         str | None,
