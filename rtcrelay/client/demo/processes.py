@@ -33,8 +33,9 @@ class Daemon:
 
     def __init__(self, name: str, arguments: Sequence[str], directory: Path) -> None:
         self.name = name
-        self.module = "rtcrelay"
-        """What ``python -m`` runs; a bench may wrap it."""
+        self.program: tuple[str, ...] = ("-P", "-m", "rtcrelay")
+        """What Python runs; a bench may wrap it. ``-P``: the package that is installed, as this process has it, and
+        not a directory of its name where somebody happens to stand, for example the source."""
         self.arguments = tuple(arguments)
         self.log = directory / f"{name}.log"
         self._notify = directory / f"{name}.notify"
@@ -95,8 +96,7 @@ class Daemon:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
-                self.module,
+                *self.program,
                 "serve",
                 *self.arguments,
                 stdin=asyncio.subprocess.DEVNULL,

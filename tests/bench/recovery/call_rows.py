@@ -229,7 +229,7 @@ async def bed_for(fault: CallFault, client: str) -> AsyncIterator[tuple[CallBed,
         site = Site(directory, SiteOptions(nodes=("a",), extra_relay=extra, extra_transceiver=(*backend, *drains)))
         node, vip = site.transceivers[0], site.relay.vip
         if not fault.announces:
-            node.daemon.module = SILENT
+            node.daemon.program = ("-m", SILENT)
         nat = None
         if fault.nat:
             nat, (port,) = Nat(vip), free_ports(1)

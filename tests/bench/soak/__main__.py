@@ -89,7 +89,7 @@ async def main() -> int:
         more = (*OPTIONS.extra_transceiver, "--backend", options.backend)
         site = Site(directory, replace(OPTIONS, extra_transceiver=more))
         for daemon in site.daemons:
-            daemon.module = "tests.bench.soak.observed"
+            daemon.program = ("-m", "tests.bench.soak.observed")
         try:
             await site.start()
             result = await _soak(site, directory, options)
