@@ -13,13 +13,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rtcrelay.errors import RtcrelayError
+
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, TimerHandle
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """What asks a service to end."""
+HANDLED_SIGNALS = (*END_SIGNALS, signal.SIGHUP)
+"""What a service that can reload handles."""
 
 log = logging.getLogger("rtcrelay")
 """The logger above all of the package's."""
@@ -61,6 +65,37 @@ def handle_end_signals(loop: AbstractEventLoop, end: Callable[[], None]) -> None
 
     for signum in END_SIGNALS:
         loop.add_signal_handler(signum, first)
+
+
+def reload_on_hangup(reload: Callable[[], None], service: logging.Logger) -> None:
+    """What SIGHUP asks for, told to the service manager as systemd's ``Type=notify-reload`` wants it. ``reload`` that
+    raises an RtcrelayError has changed nothing; ``service`` is the logger that says so."""
+    sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    try:
+        reload()
+    except RtcrelayError as error:
+        service.error("not reloaded, everything stays as it was: %s", error)
+    sd_notify("READY=1")
+
+
+class Watchdog:
+    """Tells the service manager, twice as often as it wants to hear it, that the event loop turns."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timer: TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begins, if the service manager asked for it."""
+        limit = watchdog_seconds(os.environ)
+        if limit is not None:
+            sd_notify("WATCHDOG=1")
+            self._timer = self._loop.call_later(limit / 2, self.start)
+
+    def cancel(self) -> None:
+        """Ends; harmless if it never began."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def runtime_directory(environ: Mapping[str, str]) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from rtcrelay.config.text import Address
 
@@ -206,3 +207,14 @@ class SignalingSettings:
     def addresses(self) -> tuple[str, ...]:
         """Every IP address and network that signaling listens on or sends to."""
         return (self.http[0], *self.signaling_peers)
+
+
+Settings = TypeVar("Settings", RelaySettings, TransceiverSettings, SignalingSettings)
+
+
+def warn_of_what_waits(new: Settings, taken: Settings, service: logging.Logger) -> None:
+    """Says which settings of a reload wait for the next start: those that ``new`` has otherwise than ``taken``, which
+    the service runs with now."""
+    for setting in fields(new):
+        if getattr(new, setting.name) != getattr(taken, setting.name):
+            service.warning("%s has changed, which takes effect at the next start", setting.name)

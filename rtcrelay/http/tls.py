@@ -37,6 +37,11 @@ class Tls:
         connection.context = self._current
 
 
+def load_tls(cert: Path | None, key: Path | None) -> Tls | None:
+    """TLS of these files; None without them: plain HTTP. Raises ConfigError."""
+    return None if cert is None or key is None else Tls(cert, key)
+
+
 def _load(cert: Path, key: Path) -> ssl.SSLContext:
     """A server's context. Raises ConfigError with the file and what is wrong with it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

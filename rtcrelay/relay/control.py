@@ -19,9 +19,10 @@ from typing import Any
 import rtcrelay
 from rtcrelay._dataplane import Policy, Relay
 from rtcrelay.config import Address, RelaySettings
+from rtcrelay.config.settings import warn_of_what_waits
 from rtcrelay.config.text import format_address
-from rtcrelay.daemon import handle_end_signals, sd_notify, watchdog_seconds
-from rtcrelay.errors import ExitStatus, RtcrelayError, StateError
+from rtcrelay.daemon import HANDLED_SIGNALS, handle_end_signals, reload_on_hangup, sd_notify, watchdog_seconds
+from rtcrelay.errors import ExitStatus, StateError
 from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.metrics.late import bind_late
@@ -99,7 +100,7 @@ class Control:
         loop = asyncio.get_running_loop()
         handle_end_signals(loop, end.set)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         watch = Watch(self.unhealthy, self._counts, sd_notify, watchdog_seconds(os.environ))
         async with AsyncExitStack() as stack:
             store = self._open_store()
@@ -146,22 +147,15 @@ class Control:
         key_file, _ = load_policy(settings)
         self.hints.handle_nodes((), settings, time.monotonic())
         self._relay.reload(self._policy(settings, key_file))
-        for field in dataclasses.fields(settings):
-            if field.name not in _RELOADABLE and getattr(settings, field.name) != getattr(self._settings, field.name):
-                log.warning("%s has changed, which takes effect at the next start", field.name)
         taken = {name: getattr(settings, name) for name in _RELOADABLE}
         self._settings = dataclasses.replace(self._settings, **taken)
+        warn_of_what_waits(settings, self._settings, log)
         self._key_file = key_file
         keys = ", ".join(f"{number} ({fingerprint})" for number, fingerprint in key_file.fingerprints())
         log.info("reloaded: cluster %s, keys %s", settings.cluster, keys)
 
     def _on_hangup(self) -> None:
-        sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        try:
-            self.reload()
-        except RtcrelayError as error:
-            log.error("not reloaded, everything stays as it was: %s", error)
-        sd_notify("READY=1")
+        reload_on_hangup(self.reload, log)
 
     def unhealthy(self) -> str | None:
         """Why this relay must be restarted, or None; see `rtcrelay.metrics.pages.Condition`."""

@@ -17,7 +17,7 @@ from rtcrelay._dataplane import Relay
 from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import RelaySettings
 from rtcrelay.config.text import format_address
-from rtcrelay.daemon import sd_notify
+from rtcrelay.daemon import HANDLED_SIGNALS, sd_notify
 from rtcrelay.errors import ConfigError, ExitStatus, bind_error
 from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.listener import MetricsListener
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from rtcrelay.relay.early_answers import EarlyAnswers
 
 log = logging.getLogger("rtcrelay.relay")
-
-HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def check(settings: RelaySettings) -> str:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import rtcrelay
 from rtcrelay.config import SignalingSettings
+from rtcrelay.config.settings import warn_of_what_waits
 from rtcrelay.config.sites import Sites, load_sites
-from rtcrelay.daemon import END_SIGNALS, sd_notify, watchdog_seconds
-from rtcrelay.errors import RtcrelayError
+from rtcrelay.daemon import END_SIGNALS, HANDLED_SIGNALS, Watchdog, reload_on_hangup, sd_notify
 from rtcrelay.http.access import Access, read_token
 from rtcrelay.http.courier import TlsPeer
 from rtcrelay.http.owners import OwnerRules, Owners
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtcrelay.signaling")
 
-HANDLED_SIGNALS: Final = (*END_SIGNALS, signal.SIGHUP)
 RELOADABLE: Final = frozenset(
     {
         *("sites", "key_file", "told_ingresses", "auth_token_file", "tls_cert", "tls_key", "transceiver_cert"),
@@ -85,7 +84,7 @@ class Control:
         self._started_at = time.monotonic()
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._watchdog: asyncio.TimerHandle | None = None
+        self._watchdog = Watchdog(self._loop)
 
     async def serve(self) -> None:
         """Handles signals until the end."""
@@ -93,13 +92,12 @@ class Control:
             self._loop.add_signal_handler(number, self._end)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
-        self._pat_watchdog()
+        self._watchdog.start()
         try:
             sd_notify("READY=1\nSTATUS=placing calls")
             await self._ended.wait()
         finally:
-            if self._watchdog is not None:
-                self._watchdog.cancel()
+            self._watchdog.cancel()
             for number in HANDLED_SIGNALS:
                 self._loop.remove_signal_handler(number)
 
@@ -125,9 +123,7 @@ class Control:
         self.directory.reload(loaded.sites)
         self.locator.reload_from(_locator(taken, loaded))
         self.owners.reload(_owner_rules(taken, loaded))
-        for field in dataclasses.fields(new):
-            if getattr(new, field.name) != getattr(taken, field.name):
-                log.warning("%s has changed, which takes effect at the next start", field.name)
+        warn_of_what_waits(new, taken, log)
         if (self._tls is None) != (taken.tls_cert is None):
             log.warning("TLS is turned on or off only at the next start")
         sites = loaded.sites
@@ -183,18 +179,7 @@ class Control:
         self._ended.set()
 
     def _on_hangup(self) -> None:
-        sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        try:
-            self.reload()
-        except RtcrelayError as error:
-            log.error("not reloaded, everything stays as it was: %s", error)
-        sd_notify("READY=1")
-
-    def _pat_watchdog(self) -> None:
-        limit = watchdog_seconds(os.environ)
-        if limit is not None:
-            sd_notify("WATCHDOG=1")
-            self._watchdog = self._loop.call_later(limit / 2, self._pat_watchdog)
+        reload_on_hangup(self.reload, log)
 
 
 def _locator(settings: SignalingSettings, loaded: Loaded) -> Locator:

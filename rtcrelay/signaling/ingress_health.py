@@ -14,8 +14,10 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from rtcrelay._dataplane import read_stun
 from rtcrelay.config.sites import Ingress
 from rtcrelay.config.text import Address, format_address
+from rtcrelay.rtc.stun import BINDING_REQUEST, BINDING_SUCCESS, write_message
 
 log = logging.getLogger("rtcrelay.signaling")
 
@@ -23,10 +25,6 @@ PERIOD_SECONDS: Final = 2.0
 """Chosen: six seconds until an ingress that died is told to nobody; far below the ten requests a second that a relay
 answers each network, also with several fronts behind one address."""
 MISSED: Final = 3
-_HEADER_BYTES: Final = 20
-_SUCCESS: Final = b"\x01\x01"
-_REQUEST: Final = b"\x00\x01\x00\x00\x21\x12\xa4\x42"
-"""A binding request without attributes (RFC 8489 section 5), up to its transaction id."""
 
 
 class IngressHealth:
@@ -46,18 +44,19 @@ class IngressHealth:
             transaction = secrets.token_bytes(12)
             self._asked[transaction] = ingress.name, ingress.address
             names.add(ingress.name)
-            requests.append((ingress.address, _REQUEST + transaction))
+            requests.append((ingress.address, write_message(BINDING_REQUEST, transaction, (), fingerprint=False)))
         self._missed = {name: missed for name, missed in self._missed.items() if name in names}
         return requests
 
     def handle(self, datagram: bytes, source: Address) -> None:
         """Takes what came; only the answer to a question, from where it was asked, counts."""
-        if len(datagram) < _HEADER_BYTES or datagram[:2] != _SUCCESS:
+        message = read_stun(datagram)
+        if message is None or message.kind != BINDING_SUCCESS:
             return
-        asked = self._asked.get(datagram[8:20])
+        asked = self._asked.get(message.transaction)
         if asked is None or asked[1] != source:
             return
-        del self._asked[datagram[8:20]]
+        del self._asked[message.transaction]
         self._missed.pop(asked[0], None)
 
     @property

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-
-import uvloop
 
 import rtcrelay
 from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import SignalingSettings
 from rtcrelay.config.text import format_address
 from rtcrelay.errors import ExitStatus
+from rtcrelay.event_loop import run_to_the_end
 from rtcrelay.http.courier import Courier
 from rtcrelay.http.forward import Forwarder
 from rtcrelay.http.limits import HttpLimits
 from rtcrelay.http.server import bound, listen, start_http
 from rtcrelay.http.times import SignalingTimes
-from rtcrelay.http.tls import Tls
+from rtcrelay.http.tls import Tls, load_tls
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.metrics.loop_lag import LoopLag
 from rtcrelay.metrics.pages import Pages
 from rtcrelay.metrics.process import ProcessMetrics
 from rtcrelay.signaling.admin import SignalingMetrics, make_admin_app
-from rtcrelay.signaling.control import HANDLED_SIGNALS, Control, load
+from rtcrelay.signaling.control import Control, load
 from rtcrelay.signaling.counters import Count
 from rtcrelay.signaling.front import Parts, make_app
 from rtcrelay.signaling.heartbeats import HeartbeatReader
@@ -41,7 +39,7 @@ log = logging.getLogger("rtcrelay.signaling")
 def check(settings: SignalingSettings) -> str:
     """Does everything that `run` does before it binds; returns one line about what would run. Raises ConfigError."""
     sites = load(settings).sites
-    _load_tls(settings)
+    load_tls(settings.tls_cert, settings.tls_key)
     read_redis_password(settings.redis_password_file)
     scheme = "https" if settings.tls_cert else "http"
     return (
@@ -56,18 +54,13 @@ def run(settings: SignalingSettings, reread: Callable[[], SignalingSettings] | N
     ``reread`` gives the settings anew on SIGHUP; without it, only the files they name are read again. Raises
     ConfigError before anything is bound, and BackendError if an address cannot be had.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)  # a reload that comes early must not end us
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings, reread))
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+    run_to_the_end(serve(settings, reread))
     return ExitStatus.OK
 
 
 async def serve(settings: SignalingSettings, reread: Callable[[], SignalingSettings] | None = None) -> None:
     """As `run`, on a running loop."""
-    loaded, tls = load(settings), _load_tls(settings)
+    loaded, tls = load(settings), load_tls(settings.tls_cert, settings.tls_key)
     control = Control(settings, loaded, tls, reread or (lambda: settings))
     async with AsyncExitStack() as stack:
         admin_socket = stack.enter_context(AdminSocket(settings.admin_socket))
@@ -81,12 +74,6 @@ async def serve(settings: SignalingSettings, reread: Callable[[], SignalingSetti
         await _start_admin(control, times, admin_socket, metrics_socket, stack)
         log.info("rtcrelay %s, signaling for %d clusters", rtcrelay.__version__, len(loaded.sites.clusters))
         await control.serve()
-
-
-def _load_tls(settings: SignalingSettings) -> Tls | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return Tls(settings.tls_cert, settings.tls_key)
 
 
 async def _start_heartbeats(control: Control, stack: AsyncExitStack) -> None:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import os
 import signal
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from rtcrelay.config import TransceiverSettings
+from rtcrelay.config.settings import warn_of_what_waits
 from rtcrelay.config.text import format_duration
-from rtcrelay.daemon import END_SIGNALS, sd_notify, watchdog_seconds
-from rtcrelay.errors import ConfigError, RtcrelayError, StateError
+from rtcrelay.daemon import END_SIGNALS, HANDLED_SIGNALS, Watchdog, reload_on_hangup, sd_notify
+from rtcrelay.errors import ConfigError, StateError
 from rtcrelay.http.access import Access, read_token
 from rtcrelay.keys import KeyFile, load_key_file, refuse_demo_key, require_active_key
 from rtcrelay.store.standing import Standing
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtcrelay.transceiver")
 
-HANDLED_SIGNALS: Final = (*END_SIGNALS, signal.SIGHUP)
-"""They wait, if whoever starts us blocks them, until `Control.serve` handles them."""
 RELOADABLE: Final = frozenset(
     {
         *("key_file", "relays", "ingresses", "auth_token_file", "tls_cert", "tls_key", "cors_origins"),
@@ -68,7 +65,7 @@ class Control:
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
-        self._watchdog: asyncio.TimerHandle | None = None
+        self._watchdog = Watchdog(self._loop)
         self._is_ending = False
         self._ending_rest: asyncio.TimerHandle | None = None
         self.standing = Standing()
@@ -83,14 +80,15 @@ class Control:
             self._loop.add_signal_handler(number, self.end)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
-        self._pat_watchdog()
+        self._watchdog.start()
         try:
             sd_notify("READY=1\nSTATUS=taking calls")
             await self._ended.wait()
             log.info("stopping, %d sessions are ended", self.transceiver.session_count)
             self.transceiver.close_all(End.SHUTDOWN)
         finally:
-            for timer in (self._deadline, self._watchdog, self._ending_rest):
+            self._watchdog.cancel()
+            for timer in (self._deadline, self._ending_rest):
                 if timer is not None:
                     timer.cancel()
             for number in HANDLED_SIGNALS:
@@ -165,9 +163,7 @@ class Control:
         self._access.reload(token, taken.cors_origins)
         if self.shared is not None:
             self.shared.trust(taken.relays)
-        for field in dataclasses.fields(new):
-            if getattr(new, field.name) != getattr(taken, field.name):
-                log.warning("%s has changed, which takes effect at the next start", field.name)
+        warn_of_what_waits(new, taken, log)
         if (self._tls is None) != (taken.tls_cert is None):
             log.warning("TLS is turned on or off only at the next start")
         log.info("reloaded: keys %s", ", ".join(f"{number} ({text})" for number, text in keys.fingerprints()))
@@ -189,19 +185,8 @@ class Control:
     # -- inside
 
     def _on_hangup(self) -> None:
-        sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        try:
-            self.reload()
-        except RtcrelayError as error:
-            log.error("not reloaded, everything stays as it was: %s", error)
-        sd_notify("READY=1")
+        reload_on_hangup(self.reload, log)
 
     def _on_empty(self) -> None:
         if self._is_ending:
             self._ended.set()
-
-    def _pat_watchdog(self) -> None:
-        limit = watchdog_seconds(os.environ)
-        if limit is not None:
-            sd_notify("WATCHDOG=1")
-            self._watchdog = self._loop.call_later(limit / 2, self._pat_watchdog)

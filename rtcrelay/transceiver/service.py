@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 import time
 from collections.abc import Callable
@@ -12,20 +11,19 @@ from contextlib import AsyncExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import uvloop
-
 import rtcrelay
 from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.config.text import format_address
 from rtcrelay.errors import ExitStatus
+from rtcrelay.event_loop import run_to_the_end
 from rtcrelay.http.access import Access
 from rtcrelay.http.courier import Courier
 from rtcrelay.http.forward import Forwarder
 from rtcrelay.http.limits import HttpLimits
 from rtcrelay.http.server import bound, listen, start_http
 from rtcrelay.http.times import SignalingTimes
-from rtcrelay.http.tls import Tls
+from rtcrelay.http.tls import Tls, load_tls
 from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.metrics.loop_lag import LoopLag
@@ -37,7 +35,7 @@ from rtcrelay.store.late_store import LateStore, late_store
 from rtcrelay.store.redis_password import read_redis_password
 from rtcrelay.transceiver.admin import make_admin_app
 from rtcrelay.transceiver.backends import find_backend
-from rtcrelay.transceiver.control import HANDLED_SIGNALS, Control, load_secrets
+from rtcrelay.transceiver.control import Control, load_secrets
 from rtcrelay.transceiver.counters import Count
 from rtcrelay.transceiver.metrics import TransceiverMetrics
 from rtcrelay.transceiver.owner import require_addresses
@@ -56,7 +54,7 @@ log = logging.getLogger("rtcrelay.transceiver")
 def check(settings: TransceiverSettings) -> str:
     """Does everything that `run` does before it binds; returns one line about what would run. Raises ConfigError."""
     keys, _ = load_secrets(settings)
-    _load_tls(settings)
+    load_tls(settings.tls_cert, settings.tls_key)
     find_backend(settings.backend, settings.backend_token_file)
     require_addresses(settings)
     read_redis_password(settings.redis_password_file)
@@ -75,19 +73,14 @@ def run(settings: TransceiverSettings, reread: Callable[[], TransceiverSettings]
     ``reread`` gives the settings anew on SIGHUP; without it, only the files they name are read again. Raises
     ConfigError before anything is bound, and BackendError if an address cannot be had.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)  # a reload that comes early must not end us
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings, reread))
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+    run_to_the_end(serve(settings, reread))
     return ExitStatus.OK
 
 
 async def serve(settings: TransceiverSettings, reread: Callable[[], TransceiverSettings] | None = None) -> None:
     """As `run`, on a running loop."""
     keys, token = load_secrets(settings)
-    tls = _load_tls(settings)
+    tls = load_tls(settings.tls_cert, settings.tls_key)
     require_addresses(settings)
     store = _open_store(settings)
     access = Access(token, settings.cors_origins)
@@ -110,12 +103,6 @@ async def serve(settings: TransceiverSettings, reread: Callable[[], TransceiverS
         await _start_admin(control, beacon, (times, lag), (admin_socket, metrics_socket), stack)
         log.info("rtcrelay %s, transceiver %s", rtcrelay.__version__, settings.node)
         await control.serve()
-
-
-def _load_tls(settings: TransceiverSettings) -> Tls | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return Tls(settings.tls_cert, settings.tls_key)
 
 
 def _open_media(transceiver: Transceiver, http: Address, stack: AsyncExitStack) -> SharedSocket:

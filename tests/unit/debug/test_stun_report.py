@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vectors.rfc5769 import IPV4_RESPONSE, IPV6_RESPONSE, LONG_TERM, PASSWORD, REQUEST, TRANSACTION
 
 from rtcrelay import keys
 from rtcrelay._dataplane import Route, SppHeader, mint_ufrag, pack_spp, read_stun
@@ -17,8 +18,6 @@ from rtcrelay.debug.stun_report import looks_like_stun, read_report, why_not_stu
 from rtcrelay.debug.stun_values import decode_value, show_value
 from rtcrelay.errors import DataError
 from rtcrelay.rtc import stun
-
-from .rfc5769 import IPV4_RESPONSE, IPV6_RESPONSE, LONG_TERM, PASSWORD, REQUEST, TRANSACTION
 
 
 def known(*passwords: str) -> Passwords:

@@ -1,4 +1,4 @@
-"""The official STUN messages, RFC 5769."""
+"""The official STUN messages, RFC 5769. Their padding is of spaces, which RFC 8489 allows and we never write."""
 
 from __future__ import annotations
 
