@@ -15,7 +15,6 @@ from rtcrelay.config import TransceiverSettings
 from rtcrelay.keys import load_key_file, require_active_key
 from rtcrelay.rtc.offer_answer import IceCredentials
 from rtcrelay.transceiver.counters import Counters
-from rtcrelay.transceiver.link import Sender
 from rtcrelay.transceiver.minting import Mint, make_password
 from rtcrelay.transceiver.paths import Reply
 from rtcrelay.transceiver.probes import ProbeResponder
@@ -50,7 +49,7 @@ class SharedPort:
         with ExitStack() as opening:
             self._shared = self._socket_of(settings.relays, opening)
             media = self._shared.open(settings.media, loop)
-            self._direct: Sender | None = None
+            self._direct: SharedSocket | None = None
             direct: Address | None = None
             if settings.direct is not None:
                 plain = self._socket_of(None, opening)
@@ -66,6 +65,7 @@ class SharedPort:
             route = Route("node", settings.cluster, node=node)
         self._mint = Mint(keys, route, ("127.0.0.1", settings.http[1]))
         self.router = Router(self.counters, ProbeResponder(self, self.counters, keys, route))
+        self.router.on_path_gone += [each.forget_path for each in (self._shared, self._direct) if each is not None]
 
     @classmethod
     def current(cls) -> SharedPort:

@@ -6,6 +6,7 @@ packets that its own cryptography accepts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rtcrelay._dataplane import classify, read_stun
@@ -73,6 +74,8 @@ class Router:
         self._counters, self._probes = counters, probes
         self._by_ufrag: dict[bytes, Routed] = {}
         self._by_path: dict[PathKey, list[Routed]] = {}
+        self.on_path_gone: list[Callable[[PathKey], None]] = []
+        """Called when no session has a path any more."""
 
     def add(self, session: Routed) -> None:
         """Takes in a new session, by its ufrag."""
@@ -102,6 +105,8 @@ class Router:
             sessions.remove(session)
             if not sessions:
                 del self._by_path[key]
+                for tell in self.on_path_gone:
+                    tell(key)
 
     def knows_ufrag(self, ufrag: str) -> bool:
         """Whether a live session has this ufrag."""

@@ -117,6 +117,7 @@ def _open_media(transceiver: Transceiver, http: Address, stack: AsyncExitStack) 
         stack.callback(plain.close)
         direct = plain.open(settings.direct, loop), plain
     transceiver.open(media, http, shared, direct)
+    transceiver.router.on_path_gone += [shared.forget_path, *([direct[1].forget_path] if direct else [])]
     aside = f", without a relay on {format_address(direct[0])}" if direct else ""
     log.info("media on %s%s", format_address(media), aside)
     return shared

@@ -35,10 +35,6 @@ DATAGRAMS_PER_TURN: Final = 64
 """Read at most per turn of the loop."""
 BUFFER_BYTES: Final = 4_194_304
 """Asked for in each direction: 80 ms of 500 sessions' packets when the process is stopped by something."""
-_MAX_CACHED: Final = 65_536
-_CACHED: Final = 256
-"""Arrivals kept by their raw header before those of paths that are gone are looked for. Only paths with a session get
-there."""
 _READ_BYTES: Final = 2048
 """More than an SPP header and the longest payload, so that a longer datagram shows itself."""
 _LOG_PAUSE_SECONDS: Final = 60.0
@@ -50,12 +46,16 @@ class SharedSocket:
     def __init__(
         self, counters: Counters, receive: Receiver, is_known: Callable[[PathKey], bool], relays: Sequence[str] | None
     ) -> None:
-        """``relays`` are the networks that may send SPP; None makes a direct socket: no header, ingress id 0,
-        anybody may send."""
+        """``is_known`` says of which paths something is kept, until `forget_path`.
+
+        ``relays`` are the networks that may send SPP; None makes a direct socket: no header, ingress id 0, anybody
+        may send.
+        """
         self._counters, self._receive, self._is_known = counters, receive, is_known
         self.trust(relays)
         self._arrivals: dict[bytes | SocketAddress, Arrival] = {}
-        self._arrivals_limit = _CACHED
+        """By what came in front of the payload: what need not be read again. One of each known path."""
+        self._latest: dict[PathKey, bytes | SocketAddress] = {}
         self._socket: socket.socket | None = None
         self._reader: PacedReader | None = None
         self._failures = 0
@@ -104,6 +104,12 @@ class SharedSocket:
         else:
             self._counters.counts[Count.DATAGRAMS_OUT] += 1
             self._counters.counts[Count.BYTES_OUT] += len(payload)
+
+    def forget_path(self, key: PathKey) -> None:
+        """Keeps nothing of a path that is known no more."""
+        raw = self._latest.pop(key, None)
+        if raw is not None:
+            del self._arrivals[raw]
 
     def _drain(self) -> tuple[int, bool]:
         """Reads what there is, up to `DATAGRAMS_PER_TURN`; returns how many, and whether more may wait."""
@@ -163,17 +169,9 @@ class SharedSocket:
         else:
             arrival = Arrival((str(source[0]), int(source[1]), 0), Reply(b"", source))
         if self._is_known(arrival.key):  # strangers do not get into the table
-            if len(self._arrivals) >= self._arrivals_limit:
-                self._forget_arrivals()
-            self._arrivals[raw] = arrival
+            self.forget_path(arrival.key)  # it has come by another relay
+            self._arrivals[raw], self._latest[arrival.key] = arrival, raw
         return arrival
-
-    def _forget_arrivals(self) -> None:
-        """Of paths that are gone; all, if those of one path are so many. As many again as are left may come before
-        the next time."""
-        left = {raw: each for raw, each in self._arrivals.items() if self._is_known(each.key)}
-        self._arrivals = left if len(left) < _MAX_CACHED else {}
-        self._arrivals_limit = max(_CACHED, 2 * len(self._arrivals))
 
     def _is_trusted(self, ip: str) -> bool:
         trusted = self._trusted.get(ip)

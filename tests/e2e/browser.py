@@ -80,10 +80,12 @@ class BrowserCall:
         return stats
 
     async def until_stats(self, name: str, at_least: float, seconds: float = 15.0) -> dict[str, Any]:
-        """Polls until a figure is at least so large."""
-        return await until(
-            self.stats, lambda seen: seen is not None and seen[name] >= at_least, f"{name} >= {at_least}", seconds
-        )
+        """Polls until a figure is known and at least so large."""
+
+        def is_there(seen: dict[str, Any] | None) -> bool:
+            return seen is not None and seen[name] is not None and seen[name] >= at_least
+
+        return await until(self.stats, is_there, f"{name} >= {at_least}", seconds)
 
     async def until_true(self, expression: str, seconds: float = 10.0) -> None:
         """Polls until an expression of JavaScript is true."""

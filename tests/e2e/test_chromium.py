@@ -15,10 +15,11 @@ async def test_a_browser_hears_itself_through_the_relay(site: Site) -> None:
     async with browser_call(node.page) as call:
         await call.until_state("connected")
         stats = await call.until_stats("packetsReceived", 150)
-        assert stats["totalAudioEnergy"] > 0
         assert stats["packetsLost"] == 0
         assert stats["remote"] == f"{site.relay.vip[0]}:{site.relay.vip[1]}"
-        assert stats["roundTripMs"] is not None
+        # Each look says what came since the one before, and the sound is played later than it comes.
+        await call.until_stats("roundTripMs", 0.0)
+        await call.until_stats("totalAudioEnergy", 1e-9)
         await call.echo("a message of some length " * 40)
         [session] = await node.admin.sessions()
         assert session["dtls"] == "connected"
@@ -46,8 +47,8 @@ async def test_a_browser_call_survives_a_relay_that_is_killed_and_started_again(
         assert await site.relay.daemon.kill() == -9
         await site.relay.daemon.start()
         before = await call.stats()
-        after = await call.until_stats("packetsReceived", before["packetsReceived"] + 100)
-        assert after["totalAudioEnergy"] > before["totalAudioEnergy"]
+        await call.until_stats("packetsReceived", before["packetsReceived"] + 100)
+        await call.until_stats("totalAudioEnergy", before["totalAudioEnergy"] + 1e-9)
         assert await call.state() == "connected"
         await call.echo("still there")
         stats = await node.admin.stats()

@@ -39,8 +39,8 @@ async def test_a_missing_microphone_is_said_and_a_test_tone_needs_none(site: Sit
         await call.page.get_by_label("Send a test tone instead of my voice").check()
         await call.press("Call")
         await call.until_state("connected")
-        stats = await call.until_stats("packetsReceived", 100)
-        assert stats["totalAudioEnergy"] > 0
+        await call.until_stats("packetsReceived", 100)
+        await call.until_stats("totalAudioEnergy", 1e-9)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What really passes: RTP packets on loopback, told apart by where they were seen, with the kernel's own times.
 
-It counts calls whose packets nobody may open, a browser's too: sequence numbers are in the clear.
+It counts calls whose packets nobody may open, a browser's too: sequence numbers are in the clear. Datagrams that the
+relay sends in one group (UDP GSO) pass loopback as one packet, which the receiving socket cuts; so does the tap.
 """
 
 from __future__ import annotations
@@ -21,20 +22,29 @@ Address = tuple[str, int]
 _ETH_P_IP: Final = 0x0800
 _SO_ATTACH_FILTER: Final = 26
 _SO_TIMESTAMPNS: Final = 35
+_SOL_PACKET: Final = 263
+_PACKET_VNET_HDR: Final = 15
 _PACKET_HOST: Final = 0
 """Loopback shows each packet twice; this is how it arrives."""
+_GROUP: Final = struct.Struct("=BBHHHH")
+"""struct virtio_net_hdr (linux/virtio_net.h), which comes before each packet; its fourth field is the length of a
+group's datagrams, of which the last may be shorter, and 0 if the packet is no group."""
+_ETHERNET: Final = 14
+_LARGEST: Final = 1 << 16
 
 
 class Tap:
-    """Listens from entering the context to leaving it. Needs CAP_NET_RAW."""
+    """Listens from entering the context to leaving it. Needs CAP_NET_RAW, and Linux 6.2, which describes groups."""
 
     def __init__(self, public: Address, media: Address) -> None:
         """``public`` is where clients send to, ``media`` the transceiver's socket."""
         self._public, self._media = public, media
         self._seen: list[tuple[float, str, int, int]] = []
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
+        self._error: Exception | None = None
+        self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_IP))
         self._sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
         _attach(self._sock, (public[1], media[1]))
         self._sock.bind(("lo", _ETH_P_IP))
@@ -58,6 +68,8 @@ class Tap:
         """(Unix time, SSRC, extended sequence number) of the RTP packets seen at ``up_sent``, ``up_arrived``,
         ``down_sent`` or ``down_arrived``."""
         with self._lock:
+            if self._error is not None:
+                raise RuntimeError("the tap broke off") from self._error
             rows = [row for row in self._seen if row[1] == where]
         found, last = [], dict[int, int]()
         for at, _, ssrc, low in rows:
@@ -68,47 +80,61 @@ class Tap:
         return found
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            if not select.select((self._sock,), (), (), 0.1)[0]:
-                continue
-            packet, control, _, address = self._sock.recvmsg(256, 128)
-            if address[2] != _PACKET_HOST:
-                continue
-            seconds, nanoseconds = struct.unpack("qq", control[0][2]) if control else (time.time(), 0)
-            self._note(seconds + nanoseconds / 1e9, packet)
+        try:
+            while not self._stop.is_set():
+                if select.select((self._sock,), (), (), 0.1)[0]:
+                    self._take()
+        except Exception as error:  # told by `seen`, or packets would be missed in silence
+            self._error = error
 
-    def _note(self, at: float, packet: bytes) -> None:
+    def _take(self) -> None:
+        packet, control, _, address = self._sock.recvmsg(_GROUP.size + _LARGEST, 128)
+        if address[2] != _PACKET_HOST:
+            return
+        seconds, nanoseconds = struct.unpack("qq", control[0][2]) if control else (time.time(), 0)
+        _, _, _, each, _, _ = _GROUP.unpack_from(packet)
+        self._note(seconds + nanoseconds / 1e9, packet[_GROUP.size + _ETHERNET :], each)
+
+    def _note(self, at: float, packet: bytes, each: int) -> None:
         header = 4 * (packet[0] & 15)
         source_port, port = struct.unpack_from(">HH", packet, header)
         source = socket.inet_ntoa(packet[12:16]), source_port
         target = socket.inet_ntoa(packet[16:20]), port
-        payload = packet[header + 8 :]
+        datagrams = packet[header + 8 :]
+        spp = 0
         if target == self._public:
             where = "up_sent"
         elif target == self._media:
-            where, payload = "up_arrived", payload[SPP_HEADER:]
+            where, spp = "up_arrived", SPP_HEADER
         elif source == self._media:
-            where, payload = "down_sent", payload[SPP_HEADER:]
+            where, spp = "down_sent", SPP_HEADER
         elif source == self._public:
             where = "down_arrived"
         else:
             return
+        for start in range(0, len(datagrams), each or _LARGEST):
+            self._keep(at, where, datagrams[start : start + (each or _LARGEST)][spp:])
+
+    def _keep(self, at: float, where: str, payload: bytes) -> None:
         if len(payload) >= 12 and payload[0] >> 6 == 2 and not 192 <= payload[1] <= 223:
+            ssrc, number = int.from_bytes(payload[8:12], "big"), int.from_bytes(payload[2:4], "big")
             with self._lock:
-                self._seen.append(
-                    (at, where, int.from_bytes(payload[8:12], "big"), int.from_bytes(payload[2:4], "big"))
-                )
+                self._seen.append((at, where, ssrc, number))
 
 
 def _attach(sock: socket.socket, ports: Sequence[int]) -> None:
     """Lets only UDP from or to these ports through: loopback is busy (classic BPF, bpf(4))."""
-    code: list[tuple[int, int, int, int]] = [(0x30, 0, 0, 9), (0x15, 0, 2 * len(ports) + 3, 17), (0xB1, 0, 0, 0)]
-    for offset in (0, 2):
+    code: list[tuple[int, int, int, int]] = [
+        (0x30, 0, 0, _ETHERNET + 9),
+        (0x15, 0, 2 * len(ports) + 3, 17),
+        (0xB1, 0, 0, _ETHERNET),
+    ]
+    for offset in (_ETHERNET, _ETHERNET + 2):
         code.append((0x48, 0, 0, offset))
         for at, port in enumerate(ports):
-            left = (len(ports) - at - 1) + (len(ports) + 1 if offset == 0 else 0)
+            left = (len(ports) - at - 1) + (len(ports) + 1 if offset == _ETHERNET else 0)
             code.append((0x15, left + 1, 0, port))
-    code += [(0x06, 0, 0, 0), (0x06, 0, 0, 256)]
+    code += [(0x06, 0, 0, 0), (0x06, 0, 0, _LARGEST)]
     program = b"".join(struct.pack("HBBI", *step) for step in code)
     buffer = ctypes.create_string_buffer(program)
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(code), ctypes.addressof(buffer)))

@@ -58,9 +58,9 @@ def observe() -> dict[str, object]:
 
 
 def _observe_for_ever(path: Path) -> None:
-    while True:
-        time.sleep(OBSERVE_SECONDS)
-        with path.open("a") as file:
+    with path.open("a", buffering=1) as file:  # kept open, or it would be one descriptor more at times
+        while True:
+            time.sleep(OBSERVE_SECONDS)
             file.write(json.dumps(observe()) + "\n")
 
 

@@ -28,8 +28,10 @@ class Subject:
 
     async def look(self) -> Sample:
         """Takes a sample, and keeps it."""
+        # First from outside: the question's own connection would be among the sockets (measured: in a fifth of looks).
+        outside = _outside(self.pid)
         stats = await self._admin.read("/v1/stats")
-        sample = {"at": time.monotonic(), **_outside(self.pid), **_tables(stats), **self._inside()}
+        sample = {"at": time.monotonic(), **outside, **_tables(stats), **self._inside()}
         self.samples.append(sample)
         return sample
 

@@ -151,14 +151,18 @@ class Caller:
         self, at: Arrival | None = None, *, nominate: bool = False, transaction: bytes | None = None, password: str = ""
     ) -> bytes:
         """Sends one check; returns it, for a replay."""
-        datagram = stun.write_binding_request(
+        datagram = self.write_check(nominate=nominate, transaction=transaction, password=password)
+        self.network.receive(at or self.at, datagram)
+        return datagram
+
+    def write_check(self, *, nominate: bool = False, transaction: bytes | None = None, password: str = "") -> bytes:
+        """One check, not sent."""
+        return stun.write_binding_request(
             transaction or secrets.token_bytes(12),
             f"{self.answer.ice.ufrag}:{self.ice.ufrag}",
             password or self.answer.ice.password,
             stun.IceCheck(1, True, bytes(8), nominate),
         )
-        self.network.receive(at or self.at, datagram)
-        return datagram
 
     def speak(self, payload: bytes = b"\xf8opus", at: Arrival | None = None, payload_type: int = 111) -> bytes:
         """Sends one Opus packet; returns it protected, for a replay."""

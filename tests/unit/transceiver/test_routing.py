@@ -8,7 +8,8 @@ import pytest
 
 from rtcrelay._dataplane import Route, mint_ufrag
 from rtcrelay.rtc import stun
-from rtcrelay.transceiver.counters import Count, Drop
+from rtcrelay.transceiver.counters import Count, Drop, End
+from rtcrelay.transceiver.paths import PathKey
 from rtcrelay.transceiver.probes import PROBE_BURST
 from rtcrelay.transceiver.router import MAX_SESSIONS_PER_PATH, PROOF_SECONDS
 
@@ -35,6 +36,16 @@ def connected_on_one_path(network: Network, count: int) -> list[Caller]:
         caller.connect()
         callers.append(caller)
     return callers
+
+
+def test_when_the_last_session_of_a_path_is_gone_the_sockets_are_told(network: Network) -> None:
+    gone: list[PathKey] = []
+    network.transceiver.router.on_path_gone.append(gone.append)
+    one, two = connected_on_one_path(network, 2)
+    one.session.close(End.DELETED, network.now)
+    assert gone == []
+    two.session.close(End.DELETED, network.now)
+    assert gone == [AT.key]
 
 
 def test_two_sessions_on_one_path_lose_none_of_their_own_packets(network: Network) -> None:

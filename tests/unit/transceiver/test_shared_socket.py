@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from rtcrelay._dataplane import SppHeader, pack_spp
 from rtcrelay.errors import BackendError, ExitStatus
-from rtcrelay.transceiver.counters import Count, Counters, Drop
+from rtcrelay.transceiver.counters import Count, Counters, Drop, End
 from rtcrelay.transceiver.paths import Arrival, Reply
+from rtcrelay.transceiver.service import _open_media
 from rtcrelay.transceiver.shared_socket import DATAGRAMS_PER_TURN, SharedSocket
+from rtcrelay.transceiver.transceiver import Transceiver
+
+from .network import Caller, Network, key_file, settings
 
 LOOPBACK = ("127.0.0.1", 0)
 HEADER = pack_spp(SppHeader(("198.51.100.7", 51234), ("127.0.0.1", 3479)))
@@ -132,23 +139,59 @@ async def test_strangers_fill_no_table(relay: socket.socket) -> None:
 
 async def test_the_table_forgets_paths_that_are_gone(relay: socket.socket) -> None:
     box = Box(("127.0.0.0/8",))
-    living: set[tuple[str, int, int]] = set()
-    box.socket._is_known = living.__contains__
     try:
-        for number in range(3000):
+        for number in range(200):
             client = ("198.51.100.7", 10_000 + number)
-            living.add((*client, 3479))
-            if number >= 20:
-                living.discard(("198.51.100.7", 10_000 + number - 20, 3479))
             relay.sendto(pack_spp(SppHeader(client, ("127.0.0.1", 3479))) + b"payload", box.address)
-            if number % 32 == 31:
-                await box.until(number + 1)
-        assert 20 <= len(box.socket._arrivals) <= 256
+            await box.until(number + 1)
+            if number >= 20:
+                box.socket.forget_path(("198.51.100.7", 10_000 + number - 20, 3479))
+        assert len(box.socket._arrivals) == len(box.socket._latest) == 20
         relay.sendto(HEADER + b"payload", box.address)
-        await box.until(3001)
+        await box.until(201)
         assert box.received[-1][0].reply.header == HEADER
+        for number in range(180, 200):
+            box.socket.forget_path(("198.51.100.7", 10_000 + number, 3479))
+        box.socket.forget_path(KEY)
+        box.socket.forget_path(KEY)
+        assert box.socket._arrivals == {}
+        assert box.socket._latest == {}
     finally:
         box.socket.close()
+
+
+async def test_the_sockets_of_a_transceiver_keep_nothing_of_a_session_that_is_gone(
+    tmp_path: Path, relay: socket.socket
+) -> None:
+    transceiver = Transceiver(settings(tmp_path, media=LOOPBACK, direct=LOOPBACK), key_file(tmp_path), time.monotonic)
+    async with AsyncExitStack() as stack:
+        shared, direct = _open_media(transceiver, ("127.0.0.1", 8080), stack), transceiver._direct
+        assert isinstance(direct, SharedSocket)
+        to_direct = transceiver._direct_address
+        assert to_direct is not None
+        caller = Caller(Network(transceiver, time.monotonic()))
+        for number in range(1, 3):  # what comes on a path that is known already is kept
+            relay.sendto(HEADER + caller.write_check(), transceiver.addresses[0])
+            relay.sendto(caller.write_check(), to_direct)
+            async with asyncio.timeout(5):
+                while transceiver.counters.counts[Count.DATAGRAMS_IN] < 2 * number:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        assert list(shared._latest) == [KEY]
+        assert list(direct._latest) == [(*relay.getsockname(), 0)]
+        caller.session.close(End.DELETED, time.monotonic())
+        assert shared._arrivals == {}
+        assert direct._arrivals == {}
+
+
+async def test_a_path_that_changes_its_relay_all_the_time_is_kept_once(box: Box, relay: socket.socket) -> None:
+    headers = [pack_spp(SppHeader(KEY[:2], (f"127.0.0.{number}", KEY[2]))) for number in range(1, 100)]
+    for header in headers * 2:
+        relay.sendto(header + b"payload", box.address)
+        await box.until(len(box.received) + 1)
+    assert [arrival.reply.header for arrival, _ in box.received] == headers * 2
+    assert list(box.socket._arrivals) == [headers[-1]]
+    box.socket.forget_path(KEY)
+    assert box.socket._arrivals == {}
 
 
 async def test_a_direct_socket_needs_no_header(relay: socket.socket) -> None:
