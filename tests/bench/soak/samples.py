@@ -19,7 +19,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Subject:
     """A process under test."""
 
-    def __init__(self, name: str, pid: int, admin: Admin, observations: Path) -> None:
+    def __init__(self, name: str, pid: int, admin: Admin | None, observations: Path) -> None:
+        """``admin``: None for a process that has no such socket."""
         self.name, self.pid = name, pid
         self.samples: list[Sample] = []
         self.types: dict[str, int] = {}
@@ -28,8 +29,8 @@ class Subject:
 
     async def look(self) -> Sample:
         """Takes a sample, and keeps it."""
-        stats = await self._admin.read("/v1/stats")
-        sample = {"at": time.monotonic(), **_outside(self.pid), **_tables(stats), **self._inside()}
+        tables = {} if self._admin is None else _tables(await self._admin.read("/v1/stats"))
+        sample = {"at": time.monotonic(), **_outside(self.pid), **tables, **self._inside()}
         self.samples.append(sample)
         return sample
 
