@@ -2,8 +2,8 @@
 
 A relay and a transceiver, each a process as operators start it, and clients in this one that come, talk, move, restart
 ICE, and end in every way there is. With ``--mixture`` the sessions are answered by backends of every kind, and the
-realtime service behind some of them is judged too. Exit status 0: nothing grew; 1: something did, or a service or too many clients
-failed.
+realtime service behind some of them is judged too. Exit status 0: nothing grew; 1: something did, or a service or too
+many clients failed.
 """
 
 from __future__ import annotations

@@ -20,8 +20,9 @@ from rtcrelay.rtc.dtls import DtlsIdentity
 
 TALK_SECONDS = 3.0
 """Each session speaks for so long, half after it came and half before it goes."""
-MAX_LIVES = 6
-"""Longer lives than so many mean ones are cut, so that the population is steady soon."""
+MAX_LIFE_SECONDS = 90.0
+MAX_LIVES = 2.5
+"""Lives that are longer than both, this many mean ones, are cut, so that the population is steady soon."""
 TURN_SECONDS = 8
 SPOKEN_SECONDS = 2
 
@@ -91,7 +92,7 @@ async def _talk(caller: Caller, habits: Habits) -> None:
     _mute(caller, True)
     loop = asyncio.get_running_loop()
     mean = habits.mean_life_seconds
-    end = loop.time() + min(MAX_LIVES * mean, random.expovariate(1 / mean))
+    end = loop.time() + min(max(MAX_LIFE_SECONDS, MAX_LIVES * mean), random.expovariate(1 / mean))
     seconds = random.randrange(TURN_SECONDS)
     while (left := end - loop.time()) > 0:
         seconds += 1
