@@ -156,6 +156,7 @@ async def _soak(site: Site, parrot: Daemon, directory: Path, options: argparse.N
         "load_averages": [load, os.getloadavg()],
         "clients": dict(population.done),
         "failed_clients": dict(population.failed),
+        "refused_offers": population.refused,
         "ends": stats["ends"],
         "counters": stats["counters"],
         "processes": {
@@ -229,6 +230,7 @@ def _report(result: dict[str, Any]) -> bool:
             print(f"more objects when idle than before: {content['grown_types']}")
     done, failed = sum(result["clients"].values()), sum(result["failed_clients"].values())
     print(f"\nload averages of the machine before and after: {result['load_averages']}")
+    print(f"offers refused for a while (503): {result['refused_offers']}")
     print(f"clients: {result['clients']}\nfailed: {result['failed_clients']}")
     print(f"ends: { {name: count for name, count in result['ends'].items() if count} }")
     if failed > MAX_FAILED_PART * (done + failed):
@@ -244,7 +246,8 @@ def _report(result: dict[str, Any]) -> bool:
 
 
 def _print_progress(population: Population, subjects: Sequence[Subject]) -> None:
-    words = [f"{time.strftime('%H:%M:%S')} {population.living:4d} clients"]
+    refused, failed = population.refused, sum(population.failed.values())
+    words = [f"{time.strftime('%H:%M:%S')} {population.living:4d} clients ({refused} refusals, {failed} failed)"]
     for subject in subjects:
         seen = subject.samples[-1]
         shown = [f"{name} {seen[name]:.0f}" for name in _COUNTED if name in seen]

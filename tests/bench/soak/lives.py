@@ -20,6 +20,10 @@ from rtcrelay.rtc.dtls import DtlsIdentity
 
 TALK_SECONDS = 3.0
 """Each session speaks for so long, half after it came and half before it goes."""
+REFUSED = "503"
+MAX_TRIES = 20
+REFUSED_SECONDS = 2.0
+"""Then a client that was refused, because the service is full or late, tries again, as `Retry-After` asks it to."""
 MAX_LIFE_SECONDS = 90.0
 MAX_LIVES = 2.5
 """Lives that are longer than both, this many mean ones, are cut, so that the population is steady soon."""
@@ -45,6 +49,8 @@ class Population:
     def __init__(self, url: str, per_second: float, habits: Habits | None = None) -> None:
         self.done: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.refused = 0
+        """Offers that were to be made again later; whoever is refused for long gives up, and has failed."""
         self._url, self._per_second, self._habits = url, per_second, habits or Habits()
         self._identity = DtlsIdentity()
         self._living: set[asyncio.Task[None]] = set()
@@ -72,14 +78,20 @@ class Population:
     async def _live(self) -> None:
         name, share_of_channels, life = random.choices(LIVES, WEIGHTS)[0]
         label = random.choice(self._habits.labels) if random.random() < share_of_channels else None
-        caller = Caller(self._url, CallConfig(identity=self._identity), channel=label)
-        try:
-            await life(caller, self._habits)
-            self.done[f"{name}{' with a data channel' if label else ''}"] += 1
-        except RtcrelayError as error:
-            self.failed[f"{name}: {error}"] += 1
-        finally:
-            caller.vanish()
+        for left in range(MAX_TRIES - 1, -1, -1):
+            caller = Caller(self._url, CallConfig(identity=self._identity), channel=label)
+            try:
+                await life(caller, self._habits)
+                self.done[f"{name}{' with a data channel' if label else ''}"] += 1
+                return
+            except RtcrelayError as error:
+                if not left or REFUSED not in str(error):
+                    self.failed[f"{name}: {error}"] += 1
+                    return
+                self.refused += 1
+            finally:
+                caller.vanish()
+            await asyncio.sleep(REFUSED_SECONDS)
 
 
 async def _talk(caller: Caller, habits: Habits) -> None:

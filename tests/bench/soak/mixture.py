@@ -15,10 +15,10 @@ from rtcrelay.transceiver.backends import Backend, BackendFactory, Call, find_ba
 
 VARIABLE = "SOAK_PARROT"
 SHARES = {
-    "echo": 13,
-    "pcm-echo": 2,
+    "echo": 15,
+    "pcm-echo": 1,
     "parrot": 2,
-    "ws://{}/v1/realtime": 2,
+    "ws://{}/v1/realtime": 1,
     "ws+pcm://{}/pcm": 1,
 }
 """Sessions of each kind among twenty. Chosen: 70 of 200 with samples are about as many as a core takes that also sets
