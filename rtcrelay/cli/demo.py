@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,8 +32,18 @@ _LAN = typer.Option(
     help="With --serve: let phones and other machines call, at this IPv4 address of this machine, by HTTPS and with"
     " a token. Keys, token and certificate are made for this run.",
 )
+_BACKEND = typer.Option(
+    "--backend",
+    metavar="URI",
+    help="With --serve: who answers, as in 'serve transceiver', for example echo. [default: parrot]",
+)
 _JSON = typer.Option("--json", help="One JSON object instead of the table.")
 
+_ANSWERS = {
+    "echo": "An echo answers: everything comes back at once.",
+    "parrot": "A parrot answers: say something, and it says it back when you have finished;\n"
+    "interrupt it, and it is silent.",
+}
 _WIDTHS = (24, 15, 15, 20)
 """Columns of the table: together 80 with the gaps."""
 
@@ -42,8 +53,8 @@ _WIDTHS = (24, 15, 15, 20)
     "demo",
     examples="""
     rtcrelay demo
-    rtcrelay demo --seconds 60 --json
     rtcrelay demo --serve
+    rtcrelay demo --serve --backend ws://127.0.0.1:8091/v1/realtime
     rtcrelay demo --serve --lan 192.168.1.20""",
 )
 def demo(
@@ -51,21 +62,25 @@ def demo(
     seconds: Annotated[str, _SECONDS] = "10",
     serve: Annotated[bool, _SERVE] = False,
     lan: Annotated[str | None, _LAN] = None,
+    backend: Annotated[str | None, _BACKEND] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> ExitStatus:
     """Prove the whole path on this machine: two calls through a relay, and its recovery.
 
     Starts a relay and two transceivers on loopback, calls each of them through the relay's one address, kills the
     relay in mid-call and starts it again. Each step is checked against the counters of the process concerned: if one
-    is wrong, the demo ends with 1 and says what was expected and what was seen.
+    is wrong, the demo ends with 1 and says what was expected and what was seen. With --serve a parrot answers: it says
+    back what it heard when you have finished, and is silent when you interrupt it.
     """
     length = parsed("--seconds", seconds, _seconds)
     from rtcrelay.client.demo.run import run_demo, serve_demo
 
     if lan is not None and not serve:
         raise UsageError("--lan is for callers from outside, expected --serve with it")
+    if backend is not None and not serve:
+        raise UsageError("--backend is for callers from outside, expected --serve with it")
     if serve:
-        options = _lan_options(lan) if lan is not None else None
+        options = _serve_options(lan, backend or "parrot")
         serve_demo(_Program(length) if as_json else _Person(common.verbosity), options)
         return ExitStatus.OK
     if as_json:
@@ -82,16 +97,20 @@ def demo(
     return ExitStatus.OK if passed else ExitStatus.PROBLEM
 
 
-def _lan_options(address: str) -> SiteOptions:
+def _serve_options(lan: str | None, backend: str) -> SiteOptions:
     import secrets
 
     from rtcrelay.client.demo.lan import local_address
     from rtcrelay.client.demo.site import DEFAULT_PORTS, SiteOptions
+    from rtcrelay.transceiver.backends import find_backend
 
+    find_backend(backend)  # what is wrong with it is said here, and not by a process that does not start
+    options = SiteOptions(backend=backend, ports=DEFAULT_PORTS)
+    if lan is None:
+        return options
     # The published key is for loopback alone.
     key = secrets.token_bytes(16)
-    lan = parsed("--lan", address, local_address)
-    return SiteOptions(lan=lan, relay_secret=key, transceiver_secret=key, ports=DEFAULT_PORTS)
+    return replace(options, lan=parsed("--lan", lan, local_address), relay_secret=key, transceiver_secret=key)
 
 
 def _seconds(text: str) -> float:
@@ -184,6 +203,7 @@ class _Person:
         for node in site.transceivers:
             where = "in this network" if site.access else "on this machine"
             self._say(f"  transceiver {node.name}: open {node.page} in a browser {where} and press Call")
+        self._say(f"\n{_ANSWERS.get(site.options.backend, f'The backend {site.options.backend} answers.')}")
         if site.access:
             self._say("\nWhoever has such an address can call. The browser warns, because nobody has signed the")
             self._say("certificate; compare its SHA-256 fingerprint and go on:")
@@ -264,6 +284,7 @@ def _addresses(site: Site) -> dict[str, object]:
         "vip": _text(site.relay.vip),
         "directory": str(site.directory),
         "relay_admin": str(site.relay.admin.socket),
+        "backend": site.options.backend,
         "transceivers": [
             {
                 "node": node.name,

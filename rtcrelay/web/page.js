@@ -3,7 +3,7 @@
 import { Line } from "./line.js";
 import { SAMPLES, Strip } from "./plot.js";
 import { Level, fill, openMicrophone, openTone } from "./sound.js";
-import { describe, ms, percent } from "./words.js";
+import { describe, ms, percent, tell } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const TOKEN = "rtcrelay-token";
@@ -44,7 +44,7 @@ const line = new Line(new URL("whip", document.baseURI).href, {
   onChannel: (state) => { $("channel").textContent = state; },
   onMessage: (data) => {
     view.echoes = [...view.echoes.slice(-99), data];
-    $("channel").textContent = "echoes";
+    $("channel").textContent = tell(data);
   },
 });
 

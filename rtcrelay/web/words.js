@@ -64,6 +64,22 @@ function explain({ kind, detail }) {
   return WITH_DETAIL.has(kind) ? `${words} ${detail}.` : words;
 }
 
+// What a backend says on the data channel: the parrot tells its turns, an echo returns what it was sent.
+export function tell(data) {
+  let turn = null;
+  try {
+    turn = JSON.parse(data);
+  } catch { /* no JSON: an echo */ }
+  const seconds = () => `${(turn.played_ms / 1000).toFixed(1)} s`;
+  switch (turn?.type) {
+    case "started": return "the parrot hears you";
+    case "stopped": return "the parrot says it back";
+    case "played": return `the parrot has said all of it, ${seconds()}`;
+    case "interrupted": return `you interrupted the parrot after ${seconds()}`;
+    default: return "echoes";
+  }
+}
+
 export function ms(value) {
   return value === null ? "–" : `${value.toFixed(value < 10 && !Number.isInteger(value) ? 1 : 0)} ms`;
 }

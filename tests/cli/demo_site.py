@@ -74,7 +74,8 @@ class DemoSite:
 @contextmanager
 def demo_site() -> Iterator[DemoSite]:
     """The demo's processes for the length of the block."""
-    command = [sys.executable, "-m", "rtcrelay", "demo", "--serve", "--json"]
+    # An echo: the calls sound in both directions all the time, which is what the commands look at.
+    command = [sys.executable, "-m", "rtcrelay", "demo", "--serve", "--backend", "echo", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

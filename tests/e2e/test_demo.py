@@ -193,9 +193,38 @@ async def test_serving_says_where_to_call_and_stays(start_demo: StartDemo, tmp_p
     site = json.loads(await process.stdout.readline())
     assert site["kind"] == "demo_site"
     assert [node["node"] for node in site["transceivers"]] == ["a", "b"]
+    assert validate(site) == "demo_site"
     running = children(process.pid)
     assert len(running) == 3
     process.send_signal(signal.SIGINT)
     await process.communicate()
     assert process.returncode == 130
     await until_gone(list(running))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--backend", "echo"), 2, b"--backend is for callers from outside, expected --serve with it"),
+        (("--serve", "--backend", "nobody"), 78, b"there is no backend 'nobody'"),
+    ],
+)
+async def test_a_backend_that_cannot_be_is_refused_before_anything_starts(
+    arguments: tuple[str, ...], status: int, words: bytes, start_demo: StartDemo, tmp_path: Path
+) -> None:
+    process = await start_demo(*arguments)
+    output, errors = await process.communicate()
+    assert (process.returncode, output) == (status, b"")
+    assert words in errors
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_person_is_told_where_to_call_and_who_answers(start_demo: StartDemo) -> None:
+    process = await start_demo("--serve")
+    assert process.stdout is not None
+    told = await process.stdout.readuntil(b"Ctrl-C ends everything.\n")
+    assert b"open http://127.0.0.1:" in told
+    assert b"A parrot answers: say something, and it says it back when you have finished" in told
+    assert max(map(len, told.decode().splitlines())) <= 110
+    process.send_signal(signal.SIGINT)
+    await process.communicate()

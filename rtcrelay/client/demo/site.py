@@ -38,6 +38,8 @@ class SiteOptions:
     """The relay's key, 16 bytes."""
     transceiver_secret: bytes = field(default=DEMO_SECRET, repr=False)
     """The transceivers' key, 16 bytes."""
+    backend: str = "echo"
+    """Who answers at every transceiver, as ``--backend`` names it."""
     extra_relay: tuple[str, ...] = ()
     """More arguments for the relay."""
     extra_transceiver: tuple[str, ...] = ()
@@ -158,6 +160,7 @@ class Site:
         arguments = [
             *("transceiver", "--http", f"{self._outside}:{http}", "--media", f"{HOST}:{media}", "--ingress", vip),
             *("--node", name, "--cluster", str(options.cluster), "--relays", options.transceiver_relays),
+            *("--backend", options.backend),
             *("--drain-timeout", "0s"),  # nobody waits for the end of the sessions here
             *("--admin", str(socket), "--key-file", self._key_file(f"transceiver-{name}", options.transceiver_secret)),
             *options.extra_transceiver,

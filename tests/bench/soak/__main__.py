@@ -1,8 +1,9 @@
 """``python -m tests.bench.soak --seconds 1800``: a verdict on stdout, and everything as JSON with ``--json FILE``.
 
 A relay and a transceiver, each a process as operators start it, and clients in this one that come, talk, move, restart
-ICE, and end in every way there is. Exit status 0: nothing grew; 1: something did, or a service or too many clients
-failed.
+ICE, and end in every way there is. With ``--mixture`` the sessions are answered by backends of every kind, and the
+realtime service behind some of them is judged too. Exit status 0: nothing grew; 1: something did, or a service or too
+many clients failed.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from rtcrelay.client.demo.processes import Daemon, free_ports
 from rtcrelay.client.demo.site import Site, SiteOptions
 
+from . import mixture
 from .judge import EXACT, Finding, Tolerance, grown_types, judge_rest, judge_trend
-from .lives import Population
+from .lives import Habits, Population
 from .observed import VARIABLE
 from .samples import Sample, Subject
 
@@ -86,16 +89,24 @@ async def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         os.environ[VARIABLE] = name
-        more = (*OPTIONS.extra_transceiver, "--backend", options.backend)
+        where = f"127.0.0.1:{free_ports(1)[0]}"
+        os.environ[mixture.VARIABLE] = where
+        backend = f"python:{mixture.__name__}:make_backend" if options.mixture else options.backend
+        more = (*OPTIONS.extra_transceiver, "--backend", backend)
         site = Site(directory, replace(OPTIONS, extra_transceiver=more))
-        for daemon in site.daemons:
+        parrot = Daemon("parrot", ("parrot", "--http", where), directory)
+        daemons = (*site.daemons, parrot) if options.mixture else site.daemons
+        for daemon in daemons:
             daemon.program = ("-m", "tests.bench.soak.observed")
         try:
+            if options.mixture:
+                await parrot.start()
             await site.start()
-            result = await _soak(site, directory, options)
+            result = await _soak(site, parrot, directory, options)
         finally:
             await site.stop()
-        result["logs"] = {daemon.name: _complaints(daemon.log) for daemon in site.daemons}
+            await parrot.stop()
+        result["logs"] = {daemon.name: _complaints(daemon.log) for daemon in daemons}
     result["passed"] = _report(result)
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
@@ -107,18 +118,25 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1800.0, help="of sessions coming and going, judged [1800]")
     parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="seconds before that [300]")
     parser.add_argument("--per-second", type=float, default=2.5, help="sessions that come per second, mean [2.5]")
+    parser.add_argument("--mean-life", type=float, default=15.0, help="seconds that a session lives, mean [15]")
     parser.add_argument("--backend", default="echo", help="of the transceiver [echo]")
+    parser.add_argument("--mixture", action="store_true", help="instead, the backends of mixture.py, and conversations")
     parser.add_argument("--json", type=Path, help="also write all samples and findings there")
     return parser.parse_args()
 
 
-async def _soak(site: Site, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+async def _soak(site: Site, parrot: Daemon, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     node = site.transceivers[0]
     subjects = []
     for name, part in (("transceiver", node), ("relay", site.relay)):
         assert part.daemon.pid is not None
         subjects.append(Subject(name, part.daemon.pid, part.admin, directory))
-    population = Population(node.url, options.per_second)
+    if parrot.pid is not None:
+        subjects.append(Subject("parrot", parrot.pid, None, directory))
+    labels = ("stats", "oai-events") if options.mixture else ("stats", "soak")
+    habits = Habits(options.mean_life, labels, converses=options.mixture)
+    population = Population(node.url, options.per_second, habits)
+    load = os.getloadavg()
     await _churn(population, subjects, options.warm_up)
     before = await _rest(population, subjects)
     types_before = {subject.name: dict(subject.types) for subject in subjects}
@@ -135,8 +153,10 @@ async def _soak(site: Site, directory: Path, options: argparse.Namespace) -> dic
         "seconds": options.seconds,
         "took_seconds": round(time.monotonic() - began, 1),
         "sessions_per_second": options.per_second,
+        "load_averages": [load, os.getloadavg()],
         "clients": dict(population.done),
         "failed_clients": dict(population.failed),
+        "refused_offers": population.refused,
         "ends": stats["ends"],
         "counters": stats["counters"],
         "processes": {
@@ -209,7 +229,9 @@ def _report(result: dict[str, Any]) -> bool:
         if content["grown_types"]:
             print(f"more objects when idle than before: {content['grown_types']}")
     done, failed = sum(result["clients"].values()), sum(result["failed_clients"].values())
-    print(f"\nclients: {result['clients']}\nfailed: {result['failed_clients']}")
+    print(f"\nload averages of the machine before and after: {result['load_averages']}")
+    print(f"offers refused for a while (503): {result['refused_offers']}")
+    print(f"clients: {result['clients']}\nfailed: {result['failed_clients']}")
     print(f"ends: { {name: count for name, count in result['ends'].items() if count} }")
     if failed > MAX_FAILED_PART * (done + failed):
         bad.append(f"{failed} of {done + failed} clients failed")
@@ -224,7 +246,8 @@ def _report(result: dict[str, Any]) -> bool:
 
 
 def _print_progress(population: Population, subjects: Sequence[Subject]) -> None:
-    words = [f"{time.strftime('%H:%M:%S')} {population.living:4d} clients"]
+    refused, failed = population.refused, sum(population.failed.values())
+    words = [f"{time.strftime('%H:%M:%S')} {population.living:4d} clients ({refused} refusals, {failed} failed)"]
     for subject in subjects:
         seen = subject.samples[-1]
         shown = [f"{name} {seen[name]:.0f}" for name in _COUNTED if name in seen]

@@ -8,6 +8,7 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import aiohttp
 
@@ -18,19 +19,39 @@ from rtcrelay.errors import RtcrelayError
 from rtcrelay.rtc.dtls import DtlsIdentity
 
 TALK_SECONDS = 3.0
-"""Each session speaks for so long after it came and before it goes; the rest of its life it only checks."""
-MEAN_LIFE_SECONDS = 15.0
+"""Each session speaks for so long, half after it came and half before it goes."""
+REFUSED = "503"
+MAX_TRIES = 20
+REFUSED_SECONDS = 2.0
+"""Then a client that was refused, because the service is full or late, tries again, as `Retry-After` asks it to."""
 MAX_LIFE_SECONDS = 90.0
-"""Longer lives are cut, so that the population is steady soon."""
+MAX_LIVES = 2.5
+"""Lives that are longer than both, this many mean ones, are cut, so that the population is steady soon."""
+TURN_SECONDS = 8
+SPOKEN_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How clients live."""
+
+    mean_life_seconds: float = 15.0
+    labels: tuple[str, ...] = ("stats", "soak")
+    """Of their data channels."""
+    converses: bool = False
+    """Whether they speak for `SPOKEN_SECONDS` of each `TURN_SECONDS` and hear what is answered, which need not be
+    their own words. Without this they only check between their first words and their last, and hear an echo."""
 
 
 class Population:
     """Sessions that come at random times; ``done`` counts them by what they did, ``failed`` by what went wrong."""
 
-    def __init__(self, url: str, per_second: float) -> None:
+    def __init__(self, url: str, per_second: float, habits: Habits | None = None) -> None:
         self.done: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
-        self._url, self._per_second = url, per_second
+        self.refused = 0
+        """Offers that were to be made again later; whoever is refused for long gives up, and has failed."""
+        self._url, self._per_second, self._habits = url, per_second, habits or Habits()
         self._identity = DtlsIdentity()
         self._living: set[asyncio.Task[None]] = set()
 
@@ -56,28 +77,39 @@ class Population:
 
     async def _live(self) -> None:
         name, share_of_channels, life = random.choices(LIVES, WEIGHTS)[0]
-        label = random.choice(("stats", "soak")) if random.random() < share_of_channels else None
-        caller = Caller(self._url, CallConfig(identity=self._identity), channel=label)
-        try:
-            await life(caller)
-            self.done[f"{name}{' with a data channel' if label else ''}"] += 1
-        except RtcrelayError as error:
-            self.failed[f"{name}: {error}"] += 1
-        finally:
-            caller.vanish()
+        label = random.choice(self._habits.labels) if random.random() < share_of_channels else None
+        for left in range(MAX_TRIES - 1, -1, -1):
+            caller = Caller(self._url, CallConfig(identity=self._identity), channel=label)
+            try:
+                await life(caller, self._habits)
+                self.done[f"{name}{' with a data channel' if label else ''}"] += 1
+                return
+            except RtcrelayError as error:
+                if not left or REFUSED not in str(error):
+                    self.failed[f"{name}: {error}"] += 1
+                    return
+                self.refused += 1
+            finally:
+                caller.vanish()
+            await asyncio.sleep(REFUSED_SECONDS)
 
 
-async def _talk(caller: Caller) -> None:
+async def _talk(caller: Caller, habits: Habits) -> None:
     """Comes, talks, is there, and talks again."""
     await caller.dial()
-    await caller.until_talking()
+    await _until_there(caller, habits)
     if caller.channel is not None:
         await caller.until(lambda: caller.channel is not None and caller.channel.is_open, "no channel", 10.0)
     await asyncio.sleep(TALK_SECONDS / 2)
     _mute(caller, True)
     loop = asyncio.get_running_loop()
-    end = loop.time() + min(MAX_LIFE_SECONDS, random.expovariate(1 / MEAN_LIFE_SECONDS))
+    mean = habits.mean_life_seconds
+    end = loop.time() + min(max(MAX_LIFE_SECONDS, MAX_LIVES * mean), random.expovariate(1 / mean))
+    seconds = random.randrange(TURN_SECONDS)
     while (left := end - loop.time()) > 0:
+        seconds += 1
+        if habits.converses:
+            _mute(caller, seconds % TURN_SECONDS >= SPOKEN_SECONDS)
         if caller.channel is not None:
             caller.channel.send(secrets.token_hex(random.randrange(1, 2000)))
         await asyncio.sleep(min(1.0, left))
@@ -85,50 +117,58 @@ async def _talk(caller: Caller) -> None:
     await asyncio.sleep(TALK_SECONDS / 2)
 
 
-async def _delete(caller: Caller) -> None:
-    await _talk(caller)
+async def _until_there(caller: Caller, habits: Habits) -> None:
+    """Until it is heard: its own words come back, or where others answer, the keys are there."""
+    if habits.converses:
+        await caller.until(lambda: caller.call.timings.dtls_done_ms is not None, "no keys", 10.0)
+    else:
+        await caller.until_talking()
+
+
+async def _delete(caller: Caller, habits: Habits) -> None:
+    await _talk(caller, habits)
     await caller.hang_up()
 
 
-async def _say_goodbye(caller: Caller) -> None:
-    await _talk(caller)
+async def _say_goodbye(caller: Caller, habits: Habits) -> None:
+    await _talk(caller, habits)
     caller.answer = None  # so that only close_notify, or the end of the association, tells the server
     await caller.hang_up()
 
 
-async def _vanish(caller: Caller) -> None:
-    await _talk(caller)
+async def _vanish(caller: Caller, habits: Habits) -> None:
+    await _talk(caller, habits)
 
 
-async def _vanish_early(caller: Caller) -> None:
+async def _vanish_early(caller: Caller, habits: Habits) -> None:
     await caller.dial()
     await asyncio.sleep(random.uniform(0.0, 0.05))
 
 
-async def _never_check(caller: Caller) -> None:
+async def _never_check(caller: Caller, habits: Habits) -> None:
     """A client that got its answer and nothing else through."""
     loop = asyncio.get_running_loop()
     async with aiohttp.ClientSession() as http:
         await post_offer(http, caller.url, Call(now=loop.time()).offer)
 
 
-async def _move(caller: Caller) -> None:
-    await _talk(caller)
+async def _move(caller: Caller, habits: Habits) -> None:
+    await _talk(caller, habits)
     for _ in range(random.randrange(1, 12)):  # more than a session's paths
         await caller.move()
         await asyncio.sleep(random.uniform(0.0, 0.5))
     await caller.hang_up()
 
 
-async def _restart_ice(caller: Caller) -> None:
-    await _talk(caller)
+async def _restart_ice(caller: Caller, habits: Habits) -> None:
+    await _talk(caller, habits)
     for _ in range(random.randrange(1, 5)):
         await caller.restart_ice()
         await asyncio.sleep(random.uniform(0.0, 0.5))
     await (caller.hang_up() if random.random() < 0.5 else asyncio.sleep(0.0))
 
 
-async def _offer_nonsense(caller: Caller) -> None:
+async def _offer_nonsense(caller: Caller, habits: Habits) -> None:
     async with aiohttp.ClientSession() as http:
         headers = {"Content-Type": "application/sdp"}
         with suppress(aiohttp.ClientError):
@@ -136,7 +176,7 @@ async def _offer_nonsense(caller: Caller) -> None:
                 await got.read()
 
 
-LIVES: tuple[tuple[str, float, Callable[[Caller], Awaitable[None]]], ...] = (
+LIVES: tuple[tuple[str, float, Callable[[Caller, Habits], Awaitable[None]]], ...] = (
     ("ended by DELETE", 0.5, _delete),
     ("ended on the media path", 0.5, _say_goodbye),
     ("vanished", 0.5, _vanish),

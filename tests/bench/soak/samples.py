@@ -19,7 +19,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Subject:
     """A process under test."""
 
-    def __init__(self, name: str, pid: int, admin: Admin, observations: Path) -> None:
+    def __init__(self, name: str, pid: int, admin: Admin | None, observations: Path) -> None:
+        """``admin``: None for a process that has no such socket."""
         self.name, self.pid = name, pid
         self.samples: list[Sample] = []
         self.types: dict[str, int] = {}
@@ -30,8 +31,8 @@ class Subject:
         """Takes a sample, and keeps it."""
         # First from outside: the question's own connection would be among the sockets (measured: in a fifth of looks).
         outside = _outside(self.pid)
-        stats = await self._admin.read("/v1/stats")
-        sample = {"at": time.monotonic(), **outside, **_tables(stats), **self._inside()}
+        tables = {} if self._admin is None else _tables(await self._admin.read("/v1/stats"))
+        sample = {"at": time.monotonic(), **outside, **tables, **self._inside()}
         self.samples.append(sample)
         return sample
 
