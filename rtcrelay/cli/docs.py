@@ -1,4 +1,4 @@
-"""Manual pages and completion scripts, made from the command tree. ``python -m rtcrelay.cli.docs`` writes them.
+"""Manual pages, completions and reference pages, made from the code. ``python -m rtcrelay.cli.docs`` writes them.
 
 The committed files are compared with what this makes by a test.
 """
@@ -187,16 +187,23 @@ def _roff(text: str) -> str:
 
 
 def generate() -> dict[str, str]:
-    """Every generated file of the repository by its path."""
+    """What is made of the command tree, by its path in the repository."""
     pages = {f"man/{name}": content for name, content in man_pages().items()}
     names = {"bash": "rtcrelay.bash", "zsh": "_rtcrelay", "fish": "rtcrelay.fish"}
     return pages | {f"completions/{names[shell]}": completion_script(shell) for shell in SHELLS}
 
 
+def reference() -> dict[str, str]:
+    """What is made of the services, by its path in the repository."""
+    from rtcrelay.cli.metric_docs import metrics_page  # it imports every service
+
+    return {"docs/metrics.md": metrics_page()}
+
+
 def main() -> int:
     """Writes the generated files into the repository that this package lies in."""
     repository = Path(__file__).resolve().parents[2]
-    for name, content in generate().items():
+    for name, content in (generate() | reference()).items():
         (repository / name).write_text(content)
     return 0
 

@@ -27,11 +27,14 @@ class Tls:
         # certificate and its key at once, and only if they fit together.
         self.server.sni_callback = lambda connection, _name, _context: self._choose(connection)
         self.client, self.peer_name = trust(cert)
+        self.ends_at = _end_of(cert)
+        """When the certificate is no longer valid, in seconds since 1970."""
 
     def reload(self, cert: Path, key: Path) -> None:
         """Takes other files, or other content. Raises ConfigError; then everything stays as it was."""
         current, client = _load(cert, key), trust(cert)
         self._current, (self.client, self.peer_name) = current, client
+        self.ends_at = _end_of(cert)
 
     def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject) -> None:
         connection.context = self._current
@@ -83,6 +86,11 @@ def trust(cert: Path) -> tuple[ssl.SSLContext, str]:
     if not (hosts or addresses):
         raise ConfigError(f"TLS certificate {cert} names no host and no address, so no client would accept it")
     return context, (hosts + addresses)[0]
+
+
+def _end_of(cert: Path) -> float:
+    """Of the first certificate of the chain, which `trust` has read already."""
+    return x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc.timestamp()
 
 
 class _EncryptedError(Exception):

@@ -18,6 +18,7 @@ from rtcrelay.metrics.process import ProcessMetrics
 from rtcrelay.relay.cache_metrics import CacheMetrics
 from rtcrelay.relay.capture import Captures
 from rtcrelay.relay.flow_events import FlowEvents
+from rtcrelay.relay.flow_sample import FlowSample
 from rtcrelay.relay.metrics import RelayMetrics
 from rtcrelay.store.beacon_metrics import BeaconMetrics
 
@@ -50,7 +51,8 @@ async def start_admin(
     stack: AsyncExitStack,
 ) -> None:
     """Serves what each listening socket may show, until ``stack`` is left."""
-    sources: list[MetricsSource] = [ProcessMetrics("relay", lambda: control.key_file), _relay_metrics(control)]
+    process = ProcessMetrics("relay", lambda: control.key_file)
+    sources: list[MetricsSource] = [process, _relay_metrics(control), FlowSample(control.relay)]
     if control.route_cache is not None:
         sources.append(CacheMetrics(control.route_cache))
     if control.beacon is not None:
@@ -70,6 +72,7 @@ def _relay_metrics(control: Control) -> RelayMetrics:
         max_flows=control.settings.max_flows,
         is_draining=lambda: control.is_draining,
         overflows=control.receive_overflows,
+        takeovers_failed=control.takeovers_failed,
     )
 
 

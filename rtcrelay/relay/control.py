@@ -239,6 +239,10 @@ class Control:
         """Datagrams that the kernel dropped at this relay's sockets because their buffers were full."""
         return receive_overflows(address for pair in self._relay.listeners() for address in pair)
 
+    def takeovers_failed(self) -> int:
+        """Successors that wanted to take over and did not."""
+        return 0 if self._succession is None else self._succession.failed
+
     def _counts(self) -> Mapping[str, int]:
         """Everything that happened so far, for the log."""
         overflows = {"receive_overflows": self.receive_overflows()}

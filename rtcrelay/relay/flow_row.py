@@ -116,8 +116,12 @@ def _stream(stream: Stream) -> StreamRow:
     return StreamRow(packets, expected, lost, percent, stream.reordered, _milliseconds(stream.jitter_seconds))
 
 
-def _one_way(flow: Flow, from_client: Stream | None, to_client: Stream | None) -> str | None:
+def one_way(flow: Flow) -> str | None:
     """From where alone something comes: ``client`` or ``transceiver``; None if from both, or too early to say."""
+    return _one_way(flow, flow.from_client, flow.to_client)
+
+
+def _one_way(flow: Flow, from_client: Stream | None, to_client: Stream | None) -> str | None:
     there, back = flow.packets_in, flow.packets_out
     if (there and back and from_client is to_client) or flow.age_seconds < ONE_WAY_SECONDS:
         return None  # the first: both are None

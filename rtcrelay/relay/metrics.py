@@ -22,7 +22,7 @@ _SINGLE: Final = {
     "stun_answered": ("stun_answered", "Binding requests without USERNAME that the relay answered itself."),
     "killed": ("killed_flows", "Paths that an operator has ended."),
     "questions": ("route_cache_questions", "Paths without a claim that the route cache was asked for."),
-    "held": ("held_packets", "Packets held for the answer to such a question."),
+    "held": ("held_packets", "Packets held for the answer to a question to the route cache."),
     "fan_out": ("fan_out_packets", "Additional copies sent because a path had several confirmed claims."),
     "icmp_errors": ("icmp_errors", "ICMP errors that the kernel reported for internal destinations."),
     "receive_errors": ("receive_errors", "Receiving calls that failed."),
@@ -34,10 +34,10 @@ _BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
 
 _OF_WORKERS: Final = {
     "gro_buffers": ("gro_buffers", "Buffers with several datagrams that the kernel put together (UDP GRO)."),
-    "gro_packets": ("gro_packets", "Datagrams in those."),
+    "gro_packets": ("gro_packets", "Datagrams in buffers that the kernel put together (UDP GRO)."),
     "gso_sends": ("gso_sends", "Groups of datagrams that left in one piece and were cut apart later (UDP GSO)."),
-    "gso_packets": ("gso_packets", "Datagrams in those."),
-    "gso_refused": ("gso_refused", "Groups that the kernel refused; their datagrams went one by one."),
+    "gso_packets": ("gso_packets", "Datagrams that left in groups (UDP GSO)."),
+    "gso_refused": ("gso_refused", "Groups of datagrams (UDP GSO) that the kernel refused; they went one by one."),
     "kernel_drops": ("kernel_drops", "Datagrams that the kernel dropped because a worker took them too late."),
 }
 
@@ -80,11 +80,13 @@ class RelayMetrics:
         max_flows: int,
         is_draining: Callable[[], bool],
         overflows: Callable[[], int],
+        takeovers_failed: Callable[[], int],
     ) -> None:
-        """``workers`` and ``max_flows`` as configured; ``overflows`` as `kernel.receive_overflows`."""
+        """``workers`` and ``max_flows`` as configured; ``overflows`` as `kernel.receive_overflows`;
+        ``takeovers_failed`` as `Succession.failed`."""
         self._numbers = numbers
         self._workers, self._max_flows = workers, max_flows
-        self._is_draining, self._overflows = is_draining, overflows
+        self._is_draining, self._overflows, self._takeovers_failed = is_draining, overflows, takeovers_failed
 
     def collect(self) -> Iterator[Metric]:
         """See `rtcrelay.metrics.pages.MetricsSource`."""
@@ -98,7 +100,7 @@ class RelayMetrics:
         yield from _workers(self._numbers.workers())
         yield _lookups(counts, drops)
         claims = {event: counts[name] for name, event in _CLAIMS.items()}
-        yield counters("rtcrelay_relay_claims_total", "Next hops' claims to paths, by event.", ["event"], claims)
+        yield counters("rtcrelay_relay_claims_total", "Claims of next hops to paths, by event.", ["event"], claims)
         for name, (shown, help) in _SINGLE.items():
             yield counter(f"rtcrelay_relay_{shown}_total", help, counts[name])
         yield gauge("rtcrelay_relay_flows", "Paths in the table.", gauges["flows"])
@@ -107,6 +109,11 @@ class RelayMetrics:
         yield gauge("rtcrelay_relay_workers", "Packet threads that live.", gauges["workers"])
         yield gauge("rtcrelay_relay_workers_configured", "Packet threads that should live.", self._workers)
         yield gauge("rtcrelay_relay_draining", "1 if no new calls should come here, else 0.", self._is_draining())
+        yield counter(
+            "rtcrelay_relay_takeovers_failed_total",
+            "Successors that wanted to take over and did not, so that this process went on.",
+            self._takeovers_failed(),
+        )
 
 
 def _traffic(counts: Mapping[str, int], drops: Mapping[str, int]) -> Iterator[Metric]:
@@ -118,12 +125,12 @@ def _traffic(counts: Mapping[str, int], drops: Mapping[str, int]) -> Iterator[Me
     )
     yield counters(
         "rtcrelay_relay_bytes_total",
-        "Their bytes above UDP; internal ones with the SPP header.",
+        "Bytes received and sent, above UDP; internal ones with the SPP header.",
         ["direction"],
         {direction: counts[f"{direction}_bytes"] for direction in _DIRECTIONS},
     )
     dropped = dict(sorted(drops.items()))
-    yield counters("rtcrelay_relay_dropped_packets_total", "Packets that went nowhere.", ["reason"], dropped)
+    yield counters("rtcrelay_relay_dropped_packets_total", "Packets that went nowhere, by reason.", ["reason"], dropped)
 
 
 def _workers(workers: Sequence[Mapping[str, int]]) -> Iterator[Metric]:

@@ -36,6 +36,8 @@ class Succession:
         """Whether the data plane may be paused for a successor right now."""
         self.handed_over = False
         """Whether a successor serves: then this process ends, and leaves the sockets' paths alone."""
+        self.failed = 0
+        """Successors that asked and do not serve."""
         self._path, self._relay, self._listeners = path, relay, listeners
         self._on_handed_over = on_handed_over
         self._listener: socket.socket | None = None
@@ -82,6 +84,7 @@ class Succession:
             if self.handed_over:
                 self._on_handed_over()
                 return
+            self.failed += 1
 
     def _hand_over(self, connection: socket.socket) -> bool:
         with connection:

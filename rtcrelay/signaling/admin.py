@@ -15,9 +15,9 @@ from rtcrelay.signaling.counters import Count
 from rtcrelay.signaling.describe import describe_world
 
 _SINGLE = {
-    Count.UNPLACED: ("unplaced", "Offers that no cluster took."),
-    Count.UNREACHABLE: ("unreachable", "Transceivers that were asked and did not answer."),
-    Count.REFUSED: ("refused", "Transceivers that were asked and had no room."),
+    Count.UNPLACED: ("calls_unplaced", "Offers that no cluster took."),
+    Count.UNREACHABLE: ("transceivers_unreachable", "Transceivers that were asked and did not answer."),
+    Count.REFUSED: ("transceivers_refused", "Transceivers that were asked and had no room."),
     Count.PASSED_ON: ("requests_passed_on", "Requests about sessions, passed on to their owner."),
     Count.CONNECTIONS_REFUSED: ("connections_refused", "Connections that were over a limit."),
     Count.CONNECTIONS_LATE: ("connections_late", "Connections closed because no request came."),
@@ -60,7 +60,7 @@ class SignalingMetrics:
             yield counter(f"rtcrelay_signaling_{name}_total", help, counted.counts[count])
         yield histograms(
             "rtcrelay_signaling_duration_seconds",
-            "Time from a request's head to the response.",
+            "Time from the head of a request to its response, by method.",
             ["method"],
             self._times.seconds,
         )

@@ -20,6 +20,7 @@ from rtcrelay.http.limits import HttpLimits
 from rtcrelay.http.server import bound, listen, start_http
 from rtcrelay.http.times import SignalingTimes
 from rtcrelay.http.tls import Tls, load_tls
+from rtcrelay.metrics.certificate import CertificateMetrics
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.metrics.loop_lag import LoopLag
 from rtcrelay.metrics.pages import Pages
@@ -122,7 +123,8 @@ async def _start_admin(
     lag = LoopLag("rtcrelay_signaling_event_loop_lag_seconds", asyncio.get_running_loop())
     stack.enter_context(lag)
     process = ProcessMetrics("signaling", lambda: control.loaded.keys)
-    pages = Pages(control, [process, SignalingMetrics(control, times), lag])
+    certificate = CertificateMetrics(control.certificate_ends_at)
+    pages = Pages(control, [process, SignalingMetrics(control, times), lag, certificate])
     if admin_socket is not None:
         stack.push_async_callback(await start_http(make_admin_app(control, pages), admin_socket))
     if metrics_socket is not None:

@@ -172,6 +172,10 @@ class Control:
         """Which keys this transceiver holds, without their secrets."""
         return self.transceiver.keys.report()
 
+    def certificate_ends_at(self) -> float | None:
+        """See `Tls.ends_at`; None without TLS."""
+        return None if self._tls is None else self._tls.ends_at
+
     # -- Condition
 
     def unhealthy(self) -> str | None:

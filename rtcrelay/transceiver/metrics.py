@@ -13,19 +13,19 @@ from rtcrelay.transceiver.transceiver import Transceiver
 
 _DIRECTIONS: Final = ("in", "out")
 _SINGLE: Final = {
-    Count.SESSIONS_CREATED: ("sessions_created", "Offers that became a session."),
-    Count.OFFERS_REFUSED: ("offers_refused", "Offers that did not, whatever the reason."),
-    Count.OFFERS_UNPLACED: ("offers_unplaced", "Those of them that found the transceiver full or draining."),
+    Count.SESSIONS_CREATED: ("sessions_created", "Offers of clients that became a session."),
+    Count.OFFERS_REFUSED: ("offers_refused", "Offers of clients that did not become a session, whatever the reason."),
+    Count.OFFERS_UNPLACED: ("offers_unplaced", "Offers refused because the transceiver was full, late or draining."),
     Count.ICE_RESTARTS: ("ice_restarts", "ICE restarts that were granted."),
     Count.REQUESTS_PASSED_ON: ("requests_passed_on", "Requests about sessions of others, passed on to their owner."),
     Count.CONNECTIONS_REFUSED: ("connections_refused", "Connections to signaling that were over a limit."),
     Count.CONNECTIONS_LATE: ("connections_late", "Connections to signaling closed because no request came."),
     Count.CHECKS: ("checks", "Authentic connectivity checks."),
-    Count.CHECKS_REPEATED: ("checks_repeated", "Those of them that had been seen before, and so moved nothing."),
-    Count.PROBES_ANSWERED: ("probes", "Probes that were answered."),
+    Count.CHECKS_REPEATED: ("checks_repeated", "Connectivity checks that had been seen before, and so moved nothing."),
+    Count.PROBES_ANSWERED: ("probes", "Probes of the way to this transceiver that were answered."),
     Count.PATHS_MOVED: ("paths_moved", "Times that a session moved to another path."),
-    Count.VALIDATIONS_SENT: ("path_validations", "Requests sent to a path to prove itself."),
-    Count.VALIDATIONS_ANSWERED: ("path_validations_answered", "Those of them that were answered."),
+    Count.VALIDATIONS_SENT: ("path_validations", "Requests sent to an address to prove that it wants media."),
+    Count.VALIDATIONS_ANSWERED: ("path_validations_answered", "Requests to prove an address that were answered."),
     Count.ANNOUNCES_OUT: ("announces", "Announces to relays, for sessions with nothing to send."),
     Count.DTLS_CONNECTED: ("dtls_connected", "DTLS handshakes that were completed."),
     Count.FRAMES_SKIPPED: ("frames_skipped", "Frames of speaking backends left out because the process was late."),
@@ -33,7 +33,7 @@ _SINGLE: Final = {
 }
 _BY_DIRECTION: Final = {
     "packets": ((Count.DATAGRAMS_IN, Count.DATAGRAMS_OUT), "Datagrams of the media sockets."),
-    "bytes": ((Count.BYTES_IN, Count.BYTES_OUT), "Their bytes above UDP, without SPP headers."),
+    "bytes": ((Count.BYTES_IN, Count.BYTES_OUT), "Bytes of the media sockets, above UDP, without SPP headers."),
     "rtp_packets": ((Count.RTP_IN, Count.RTP_OUT), "Opus packets."),
     "rtcp_packets": ((Count.RTCP_IN, Count.RTCP_OUT), "RTCP packets."),
     "messages": ((Count.MESSAGES_IN, Count.MESSAGES_OUT), "Messages on data channels."),
@@ -65,7 +65,10 @@ class TransceiverMetrics:
         for session in transceiver.sessions():
             states[state_of(session)] += 1
         yield gauges(
-            "rtcrelay_transceiver_sessions", "Live sessions: without a check, checked, connected.", ["state"], states
+            "rtcrelay_transceiver_sessions",
+            "Live sessions, by state: new (no check came yet), checked, connected.",
+            ["state"],
+            states,
         )
         limit = transceiver.settings.max_sessions
         yield gauge("rtcrelay_transceiver_sessions_limit", "Sessions that are taken at once.", limit)
@@ -93,7 +96,7 @@ class TransceiverMetrics:
     def _signaling(self) -> Iterator[Metric]:
         yield histograms(
             "rtcrelay_transceiver_signaling_duration_seconds",
-            "Time from a request's head to the response.",
+            "Time from the head of a signaling request to its response, by method.",
             ["method"],
             self._times.seconds,
         )
@@ -113,7 +116,7 @@ class TransceiverMetrics:
             yield counters(f"rtcrelay_transceiver_{name}_total", help, ["direction"], values)
         yield counters(
             "rtcrelay_transceiver_dropped_packets_total",
-            "Packets that went nowhere.",
+            "Packets that went nowhere, by reason.",
             ["reason"],
             {drop.name.lower(): totals.drops[drop] for drop in Drop},
         )

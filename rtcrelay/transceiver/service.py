@@ -24,6 +24,7 @@ from rtcrelay.http.limits import HttpLimits
 from rtcrelay.http.server import bound, listen, start_http
 from rtcrelay.http.times import SignalingTimes
 from rtcrelay.http.tls import Tls, load_tls
+from rtcrelay.metrics.certificate import CertificateMetrics
 from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.metrics.loop_lag import LoopLag
@@ -188,7 +189,8 @@ async def _start_admin(
     settings = transceiver.settings
     media = [settings.media, *([settings.direct] if settings.direct else [])]
     numbers = TransceiverMetrics(transceiver, times, lambda: receive_overflows(media))
-    sources: list[MetricsSource] = [ProcessMetrics("transceiver", lambda: transceiver.keys), numbers, lag]
+    certificate = CertificateMetrics(control.certificate_ends_at)
+    sources: list[MetricsSource] = [ProcessMetrics("transceiver", lambda: transceiver.keys), numbers, lag, certificate]
     if beacon is not None:
         sources.append(BeaconMetrics(beacon, looks=False))
     pages = Pages(control, sources)

@@ -19,6 +19,11 @@ def test_a_committed_file_is_what_the_command_tree_makes(name: str) -> None:
     assert (REPOSITORY / name).read_text() == GENERATED[name], "run: python -m rtcrelay.cli.docs"
 
 
+@pytest.mark.parametrize("name", ["docs/metrics.md"])
+def test_a_committed_reference_page_is_what_the_services_make(name: str) -> None:
+    assert (REPOSITORY / name).read_text() == docs.reference()[name], "run: python -m rtcrelay.cli.docs"
+
+
 def test_nothing_else_lies_beside_the_generated_files() -> None:
     present = {f"{folder}/{path.name}" for folder in ("man", "completions") for path in (REPOSITORY / folder).iterdir()}
     assert present == set(GENERATED)

@@ -122,7 +122,7 @@ def test_a_killed_relay_finds_a_silent_transceiver_again_through_valkey(call: Ca
         assert (stats["store"], stats["restarts"], stats["missed"]) == (valkey.url, 0, 0)
         metrics = relay.ask("/metrics")[1]
         assert f"rtcrelay_route_cache_found_total {float(stats['found'])}" in metrics
-        assert "rtcrelay_redis_write_queue_length 0.0" in metrics
+        assert "rtcrelay_route_cache_queue_length 0.0" in metrics
         assert relay.end()[0] == 0
 
 

@@ -178,6 +178,7 @@ def test_a_failed_start_leaves_the_old_relay_serving(load: Load, tmp_path: Path)
         stats = first.ask("/v1/stats")[1]
         assert (stats["pid"], stats["gauges"]["workers"]) == (before, 1)
         assert sorted(path.name for path in load.directory.glob("relay.sock*")) == ["relay.sock", "relay.sock.takeover"]
+        assert "\nrtcrelay_relay_takeovers_failed_total 1.0\n" in first.ask("/metrics")[1]
         assert first.end()[0] == 0
     for relay in (other, wrong):
         relay.__exit__(None, None, None)

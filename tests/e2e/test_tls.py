@@ -116,6 +116,16 @@ async def test_sighup_takes_a_new_certificate_and_refuses_a_broken_one(secure: S
     assert await serial(node.url) == new
 
 
+async def test_metrics_say_when_the_certificate_ends(secure: Site, tmp_path: Path) -> None:
+    end = x509.load_pem_x509_certificate((tmp_path / "cert.pem").read_bytes()).not_valid_after_utc
+    connection = aiohttp.UnixConnector(str(secure.transceivers[0].admin.socket))
+    async with aiohttp.ClientSession(connector=connection) as http, http.get("http://admin/metrics") as response:
+        (line,) = (line for line in (await response.text()).splitlines() if line.startswith("rtcrelay_tls_"))
+    name, value = line.split()
+    assert name == "rtcrelay_tls_certificate_expiry_timestamp_seconds"
+    assert float(value) == end.timestamp()
+
+
 async def test_a_site_whose_certificates_differ_is_502_and_not_trusted(secure: Site, tmp_path: Path) -> None:
     """The owner shows a certificate that is neither ours nor anybody's whom we trust: the token is not sent there."""
     a, b = secure.transceivers

@@ -10,6 +10,7 @@ import pytest
 
 from rtcrelay._dataplane import Flow
 from rtcrelay.relay.flow_row import flow_row
+from rtcrelay.relay.flow_sample import PAGE, FlowSample
 
 
 @dataclass
@@ -105,3 +106,37 @@ def test_the_state_is_the_surest_claims() -> None:
 )
 def test_a_side_that_alone_sends_is_named_once_it_is_sure(changes: dict[str, Any], one_way: str | None) -> None:
     assert row(**changes)["one_way"] == one_way
+
+
+@dataclass
+class PlayedRelay:
+    """Lists what it is given, and remembers what it was asked."""
+
+    pages: list[tuple[list[PlayedFlow], int]]
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    def flows(self, cursor: int = 0, limit: int = 1000) -> tuple[list[Flow], int]:
+        self.asked.append((cursor, limit))
+        flows, following = self.pages.pop(0)
+        return cast("list[Flow]", flows), following
+
+
+def shown(sample: FlowSample) -> dict[tuple[str, str], float]:
+    return {(s.name, s.labels.get("side", "")): s.value for family in sample.collect() for s in family.samples}
+
+
+def test_each_side_that_alone_sends_is_counted() -> None:
+    lone = [PlayedFlow(packets_out=0), PlayedFlow(packets_out=0), PlayedFlow(packets_in=0), PlayedFlow()]
+    assert shown(FlowSample(PlayedRelay([(lone, 0)]))) == {
+        ("rtcrelay_relay_flows_examined", ""): 4,
+        ("rtcrelay_relay_flows_one_way", "client"): 2,
+        ("rtcrelay_relay_flows_one_way", "transceiver"): 1,
+    }
+
+
+def test_each_scrape_looks_at_the_next_page() -> None:
+    relay = PlayedRelay([([PlayedFlow()], 17), ([], 0), ([PlayedFlow(packets_out=0)], 0)])
+    sample = FlowSample(relay)
+    counts = [shown(sample)["rtcrelay_relay_flows_one_way", "client"] for _ in range(3)]
+    assert counts == [0, 0, 1]
+    assert relay.asked == [(0, PAGE), (17, PAGE), (0, PAGE)]

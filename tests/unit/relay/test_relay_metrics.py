@@ -43,7 +43,14 @@ def real() -> Iterator[Relay]:
 
 def samples(numbers: Numbers) -> dict[str, float]:
     """``name{labels}`` and value of every line."""
-    source = RelayMetrics(numbers, workers=14, max_flows=15, is_draining=lambda: True, overflows=lambda: 16)
+    source = RelayMetrics(
+        numbers,
+        workers=14,
+        max_flows=15,
+        is_draining=lambda: True,
+        overflows=lambda: 16,
+        takeovers_failed=lambda: 17,
+    )
     lines = generate_latest(source).decode().splitlines()
     return {name: float(value) for name, _, value in (x.rpartition(" ") for x in lines if not x.startswith("#"))}
 
@@ -85,6 +92,7 @@ def test_names_and_labels_are_the_published_ones(real: Relay) -> None:
     assert shown["rtcrelay_relay_flows_limit"] == 15
     assert shown["rtcrelay_relay_draining"] == 1
     assert shown["rtcrelay_relay_receive_overflows_total"] == 16
+    assert shown["rtcrelay_relay_takeovers_failed_total"] == 17
     assert shown['rtcrelay_relay_claims_total{event="learned"}'] == counts["claims_learned"]
     lookups = "rtcrelay_relay_route_lookups_total"
     assert shown[f'{lookups}{{result="hit",source="ufrag"}}'] == counts["routed_by_ufrag"]
