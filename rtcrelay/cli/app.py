@@ -38,6 +38,7 @@ COMMANDS = {
     "steer": ("rtcrelay.cli.steer", "Say where signaling would send a call, and why."),
     "explain": ("rtcrelay.cli.explain", "Say what a relay would do with packets, and why."),
     "probe": ("rtcrelay.cli.probe", "Ask relays and servers: STUN, a route, a whole session, or a capture replayed."),
+    "lab": ("rtcrelay.cli.lab", "Build a small world on this machine: distance, loss and crashes, to measure."),
     "bench": ("rtcrelay.cli.bench", "Measure what a relay costs on this machine."),
     "keys": ("rtcrelay.cli.keys", "Make and show the keys of routing ufrags."),
     "config": ("rtcrelay.cli.config", "Show, check and begin configuration files."),
