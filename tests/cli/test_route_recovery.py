@@ -156,11 +156,10 @@ def test_a_relay_forwards_and_ends_cleanly_without_its_redis(call: Call) -> None
         call.establish()
         assert call.arrives()
         until(lambda: counts(relay)["write_errors"] > 0)
-        begun = time.monotonic()
         status, log = relay.end()
         assert status == 0
-        assert time.monotonic() - begun < 3
         messages = [record["message"] for record in log]
+        assert not any("no time left" in message for message in messages), "it waited for a Redis that refuses"
         assert sum("the route cache is out of reach" in message for message in messages) == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,10 +49,17 @@ def status_of(url: str) -> Callable[[], asyncio.Future[int]]:
     return lambda: asyncio.ensure_future(read())
 
 
+async def until_said(node: Transceiver, words: str) -> None:
+    async def read() -> str:
+        return node.daemon.log.read_text()
+
+    await until(read, lambda said: words in said, words)
+
+
 async def until_told(call: AiortcCall) -> None:
     closed = asyncio.Event()
     call.channel.on("close", closed.set)
-    await asyncio.wait_for(closed.wait(), 5)
+    await asyncio.wait_for(closed.wait(), 20)
     assert call.messages[-1] == '{"type": "closing", "reason": "shutdown"}'
 
 
@@ -93,6 +101,23 @@ async def test_a_second_sigterm_ends_now_and_every_client_is_told(tmp_path: Path
         send(node, signal.SIGTERM)
         await until_told(call)
         assert await asyncio.wait_for(node.daemon.wait(), 3) == 0
+
+
+@pytest.mark.parametrize(("more", "status"), [(1, 0), (2, -signal.SIGTERM)])
+async def test_what_was_to_end_a_drain_does_not_end_the_goodbye_and_the_next_does(
+    tmp_path: Path, more: int, status: int
+) -> None:
+    async with site_with(tmp_path, "--drain-timeout", "0s") as (node, _):
+        with socket.socket(socket.AF_UNIX) as slow:
+            slow.connect(str(node.admin.socket))
+            slow.sendall(b"POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")  # waited for: a second
+            send(node, signal.SIGTERM)
+            await until_said(node, "stopping, 0 sessions are ended")
+            for _ in range(more):
+                send(node, signal.SIGHUP)
+                send(node, signal.SIGTERM)
+                await asyncio.sleep(0.05)  # two that are pending at once are one
+            assert await asyncio.wait_for(node.daemon.wait(), 20) == status
 
 
 async def test_a_client_without_a_data_channel_is_told_by_dtls(tmp_path: Path) -> None:
