@@ -80,7 +80,7 @@ async def test_sigterm_lets_calls_go_on_and_takes_no_new_ones(tmp_path: Path) ->
             before = caller.call.counts(0.0).audio_echoed
             await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 100, "the call goes on", 5.0)
             assert await caller.hang_up() == 200
-        assert await asyncio.wait_for(node.daemon.wait(), 3) == 0
+        assert await asyncio.wait_for(node.daemon.wait(), 20) == 0
 
 
 async def test_when_the_drain_time_is_over_every_client_is_told(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ async def test_when_the_drain_time_is_over_every_client_is_told(tmp_path: Path) 
         await until(_state(call), lambda state: state == "open", "an open data channel")
         send(node, signal.SIGTERM)
         await until_told(call)
-        assert await asyncio.wait_for(node.daemon.wait(), 3) == 0
+        assert await asyncio.wait_for(node.daemon.wait(), 20) == 0
 
 
 async def test_a_second_sigterm_ends_now_and_every_client_is_told(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ async def test_a_second_sigterm_ends_now_and_every_client_is_told(tmp_path: Path
         await until(status_of(f"{health}/readyz"), lambda status: status == 503, "draining", 2.0)
         send(node, signal.SIGTERM)
         await until_told(call)
-        assert await asyncio.wait_for(node.daemon.wait(), 3) == 0
+        assert await asyncio.wait_for(node.daemon.wait(), 20) == 0
 
 
 @pytest.mark.parametrize(("more", "status"), [(1, 0), (2, -signal.SIGTERM)])
@@ -127,7 +127,7 @@ async def test_a_client_without_a_data_channel_is_told_by_dtls(tmp_path: Path) -
         with pytest.raises(PeerError, match="close_notify"):
             await caller.until(lambda: False, "told", 5.0)
         assert caller.call.state is CallState.ENDED
-        assert await asyncio.wait_for(node.daemon.wait(), 3) == 0
+        assert await asyncio.wait_for(node.daemon.wait(), 20) == 0
 
 
 async def test_metrics_are_served_where_health_is(tmp_path: Path) -> None:
