@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtcrelay.relay.route_cache")
 
-FLUSH_SECONDS: Final = 0.5
-"""What waits to be written may cost the end of a relay this much; the next owner of a path learns it otherwise."""
+FLUSH_SECONDS: Final = 3.0
+"""How long the end of a relay, which forwards meanwhile, waits for what is to be written; the next owner of a path
+learns it otherwise. Redis takes milliseconds; importing its library first 0.3 s, on a busy machine over a second."""
 RESTART_SECONDS: Final = 1.0
 """Between a defect of the cache and its next start."""
 

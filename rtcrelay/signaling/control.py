@@ -20,7 +20,7 @@ import rtcrelay
 from rtcrelay.config import SignalingSettings
 from rtcrelay.config.settings import warn_of_what_waits
 from rtcrelay.config.sites import Sites, load_sites
-from rtcrelay.daemon import END_SIGNALS, HANDLED_SIGNALS, Watchdog, reload_on_hangup, sd_notify
+from rtcrelay.daemon import HANDLED_SIGNALS, Watchdog, handle_end_signals, reload_on_hangup, sd_notify
 from rtcrelay.http.access import Access, read_token
 from rtcrelay.http.courier import TlsPeer
 from rtcrelay.http.owners import OwnerRules, Owners
@@ -88,8 +88,7 @@ class Control:
 
     async def serve(self) -> None:
         """Handles signals until the end."""
-        for number in END_SIGNALS:
-            self._loop.add_signal_handler(number, self._end)
+        handle_end_signals(self._loop, self._end)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         self._watchdog.start()
@@ -98,8 +97,7 @@ class Control:
             await self._ended.wait()
         finally:
             self._watchdog.cancel()
-            for number in HANDLED_SIGNALS:
-                self._loop.remove_signal_handler(number)
+            self._loop.add_signal_handler(signal.SIGHUP, lambda: None)
 
     def world(self) -> World:
         """What the rule looks at now."""

@@ -1,7 +1,8 @@
 """How is a running transceiver steered? Reload, drain, the end: what signals and the admin interface ask for.
 
 SIGHUP reads settings and secrets again. The first SIGTERM or SIGINT drains: new calls are refused, readiness ends at
-once, sessions go on until they end or the drain time is over. The second one ends them now. Every session is told.
+once, sessions go on until they end or the drain time is over. The second one ends them now. Every session is told; the
+third does not wait for that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 from rtcrelay.config import TransceiverSettings
 from rtcrelay.config.settings import warn_of_what_waits
 from rtcrelay.config.text import format_duration
-from rtcrelay.daemon import END_SIGNALS, HANDLED_SIGNALS, Watchdog, reload_on_hangup, sd_notify
+from rtcrelay.daemon import (
+    END_SIGNALS,
+    HANDLED_SIGNALS,
+    Watchdog,
+    handle_end_signals,
+    reload_on_hangup,
+    sd_notify,
+)
 from rtcrelay.errors import ConfigError, StateError
 from rtcrelay.http.access import Access, read_token
 from rtcrelay.keys import KeyFile, load_key_file, refuse_demo_key, require_active_key
@@ -91,8 +99,9 @@ class Control:
             for timer in (self._deadline, self._ending_rest):
                 if timer is not None:
                     timer.cancel()
-            for number in HANDLED_SIGNALS:
-                self._loop.remove_signal_handler(number)
+            self._loop.add_signal_handler(signal.SIGHUP, lambda: None)
+            # The second may come when nothing is left to drain: it does not break off the goodbye, the next does.
+            handle_end_signals(self._loop, lambda: None)
 
     def end(self) -> None:
         """Begins to end: drains first; at the second call, at once."""

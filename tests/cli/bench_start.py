@@ -25,6 +25,7 @@ from cli.test_cli_app import commands
 from rtcrelay import keys
 from rtcrelay._dataplane import Route, mint_ufrag
 from rtcrelay.cli.app import root_command
+from rtcrelay.client.demo.processes import free_ports
 
 HELP_LIMIT_MS = 200
 ONE_SHOT_LIMIT_MS = 300
@@ -51,7 +52,7 @@ def forwarding(key_path: Path) -> float:
     with socket.socket(type=socket.SOCK_DGRAM) as transceiver, socket.socket(type=socket.SOCK_DGRAM) as client:
         transceiver.bind(("127.0.0.1", 0))
         transceiver.settimeout(0.001)
-        port, public = transceiver.getsockname()[1], _free_port()
+        port, public = transceiver.getsockname()[1], free_ports(1)[0]
         username = mint_ufrag(ring, Route("endpoint", 0, ip="127.0.0.1", port=port, nonce=1)).encode() + b":abcd"
         request = bytes.fromhex("000100242112a442") + bytes(12) + bytes.fromhex("00060020") + username
         args = ["-l", f"127.0.0.1:{public}", "--internal", "127.0.0.1:0", "--transceivers", f"127.0.0.1:{port}"]
@@ -112,12 +113,6 @@ def nothing() -> float:
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", ""], check=True)
     return (time.perf_counter() - begun) * 1000
-
-
-def _free_port() -> int:
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rtcrelay import keys
 from rtcrelay._dataplane import DROP_REASONS, Route, mint_ufrag
+from rtcrelay.client.demo.processes import free_ports
 
 from .relay_process import RelayProcess, binding_request
 
@@ -44,13 +45,6 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def free_port() -> int:
-    """A TCP port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def get(port: int, page: str, method: str = "GET") -> tuple[int, str]:
     """(status, text) from the metrics address."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{page}", method=method)
@@ -69,7 +63,7 @@ def metrics(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 
 def test_metrics_health_and_readiness_are_read_only_on_tcp(tmp_path: Path, key_file: str) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     with RelayProcess(tmp_path, key_file, "--metrics", f"127.0.0.1:{port}", "-w", "2") as relay:
         assert get(port, "/healthz") == (200, "ok\n")
         assert get(port, "/readyz") == (200, "ready\n")
@@ -94,7 +88,7 @@ def test_metrics_health_and_readiness_are_read_only_on_tcp(tmp_path: Path, key_f
 
 
 def test_metrics_are_served_without_an_admin_socket_too(tmp_path: Path, key_file: str) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     with RelayProcess(tmp_path, key_file, "--metrics", f"127.0.0.1:{port}", "--admin", "none") as relay:
         assert get(port, "/readyz") == (200, "ready\n")
         assert not relay.admin.exists()
@@ -140,7 +134,7 @@ def test_a_draining_relay_is_not_ready_and_goes_on_forwarding(tmp_path: Path, ke
 
 
 def test_a_relay_that_loses_a_worker_says_so_and_ends_with_70(tmp_path: Path, key_file: str) -> None:
-    port, notify = free_port(), tmp_path / "notify"
+    (port,), notify = free_ports(1), tmp_path / "notify"
     lost = tmp_path / "lost"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(notify))

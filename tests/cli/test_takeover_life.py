@@ -11,48 +11,28 @@ from pathlib import Path
 import pytest
 
 from rtcrelay import keys
-from rtcrelay._dataplane import SPP_HEADER, Route, mint_ufrag
+from rtcrelay._dataplane import SPP_HEADER
+from rtcrelay.client.demo.processes import free_ports
 
 from .conftest import Cli
-from .relay_process import RelayProcess, binding_request
-
-SUCCESS = bytes.fromhex("010100002112a442") + bytes(12)
-RTP = b"\x80\x6f" + bytes(50)
+from .established_call import EstablishedCall
+from .relay_process import RelayProcess
 
 
-class Load:
-    """An established call whose client sends numbered packets all the time, and the transceiver that counts them."""
+class Load(EstablishedCall):
+    """One whose client sends numbered packets all the time, which the transceiver counts."""
 
     def __init__(self, directory: Path, key_file: str) -> None:
-        self.directory, self.key_file = directory, key_file
-        self.client = socket.socket(type=socket.SOCK_DGRAM)
-        self.transceiver = socket.socket(type=socket.SOCK_DGRAM)
+        super().__init__(directory, key_file)
         self.transceiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
-        for sock in (self.client, self.transceiver):
-            sock.bind(("127.0.0.1", 0))
-            sock.settimeout(5)
-        self.public, self.internal = _free_udp_port(), _free_udp_port()
-        self.metrics = _free_tcp_port()
+        (self.metrics,) = free_ports(1)
         self.sent = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def relay(self, notify: str, *args: str, internal: int | None = None, key_file: str | None = None) -> RelayProcess:
-        transceiver = f"127.0.0.1:{self.transceiver.getsockname()[1]}"
-        addresses = ("-l", f"127.0.0.1:{self.public}", "--internal", f"127.0.0.1:{internal or self.internal}")
-        options = (*addresses, "--transceivers", transceiver, "--log-format", "json")
         metrics = ("--metrics", f"127.0.0.1:{self.metrics}")
-        return RelayProcess(self.directory, key_file or self.key_file, *options, *metrics, *args, notify=notify)
-
-    def establish(self) -> None:
-        ip, port = self.transceiver.getsockname()
-        ring = keys.load_key_file(Path(self.key_file)).ring
-        ufrag = mint_ufrag(ring, Route("endpoint", 0, ip=ip, port=port, nonce=1, key_id=3))
-        self.client.sendto(binding_request(f"{ufrag}:abcd"), ("127.0.0.1", self.public))
-        header = self.transceiver.recv(2048)[:SPP_HEADER]
-        for payload in (SUCCESS, RTP):
-            self.transceiver.sendto(header + payload, ("127.0.0.1", self.internal))
-            assert self.client.recv(2048) == payload
+        return super().relay(notify, *metrics, *args, internal=internal, key_file=key_file)
 
     def start(self) -> None:
         self._thread.start()
@@ -73,20 +53,7 @@ class Load:
 
     def close(self) -> None:
         self._stop.set()
-        self.client.close()
-        self.transceiver.close()
-
-
-def _free_udp_port() -> int:
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        super().close()
 
 
 @pytest.fixture
@@ -164,7 +131,7 @@ def test_a_failed_start_leaves_the_old_relay_serving(load: Load, tmp_path: Path)
     with load.relay("one") as first:
         load.establish()
         before = first.ask("/v1/stats")[1]["pid"]
-        other = load.relay("two", "--takeover", internal=_free_udp_port())
+        other = load.relay("two", "--takeover", internal=free_ports(1)[0])
         out = other.process.communicate(timeout=20)[1]
         assert other.process.returncode == 69
         assert "cannot take over: the running relay refuses: its listeners are others" in out

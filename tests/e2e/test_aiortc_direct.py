@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -119,8 +121,10 @@ async def test_sigterm_tells_the_client_and_ends_with_0(transceiver: Direct) -> 
         await hear_itself(call)
         closed = asyncio.Event()
         call.channel.on("close", closed.set)
-        assert await transceiver.daemon.stop() == 0
-        await asyncio.wait_for(closed.wait(), 5)
+        assert transceiver.daemon.pid is not None
+        os.kill(transceiver.daemon.pid, signal.SIGTERM)
+        assert await asyncio.wait_for(transceiver.daemon.wait(), 20) == 0
+        await asyncio.wait_for(closed.wait(), 20)
         assert call.messages[-1] == '{"type": "closing", "reason": "shutdown"}'
 
 

