@@ -122,8 +122,9 @@ class LongCall:
 
     def __init__(self, directory: Path, ppm: float, *, lost: float = 0.0, jitter: float = 0.0) -> None:
         """``ppm``: how much longer a second of the client's is. ``lost``: part of its packets. ``jitter``: seconds."""
-        self.air = Air.make(directory, backend=f"python:{__name__}:Kept")
-        assert isinstance(self.air, Air)
+        air = Air.make(directory, backend=f"python:{__name__}:Kept")
+        assert isinstance(air, Air)
+        self.air = air
         self.caller = Caller(self.air)
         self.caller.connect()
         self.air.caller, self.air.returned = self.caller, Returned(lambda: self.air.now)
