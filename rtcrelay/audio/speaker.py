@@ -31,21 +31,23 @@ class Speaker:
     """What one client hears."""
 
     __slots__ = ("_buffer", "_encoder", "_floor", "_frame_bytes", "_limit", "_live", "_missing", "_partial", "_rate",
-                 "_send", "_tail", "_ticks", "left_out_frames", "played_samples")  # fmt: skip
+                 "_send", "_silence", "_tail", "_ticks", "left_out_frames", "played_samples")  # fmt: skip
 
     def __init__(self, send: Callable[[bytes], object], rate: Rate, *, live: bool = False) -> None:
         """``send`` takes an Opus packet. ``live``: the source makes 20 ms of sound each 20 ms by a clock of its own,
-        as a microphone does; where it is faster than ours, a quiet frame is left out now and then.
+        as a microphone does; where it is faster than ours, a quiet frame is left out now and then, and silence is
+        left out where sound waits behind it: the end of a client's pause comes in one burst with its next word.
 
         Raises ConfigError if there is no libopus.
         """
         self.played_samples = 0
         """Sent since the beginning, without the silence that was added."""
         self.left_out_frames = 0
-        """Of a live source, because its clock is faster."""
+        """Of a live source, because its clock is faster, or because they were silence that came late."""
         self._send, self._rate, self._live = send, rate, live
         self._encoder = Encoder(rate, BIT_RATE)
         self._frame_bytes = frame_bytes(rate)
+        self._silence = bytes(self._frame_bytes)
         self._limit = int(MAX_SECONDS * rate) * BYTES_PER_SAMPLE
         self._buffer = bytearray()
         self._missing = _LATE_FRAMES
@@ -117,19 +119,25 @@ class Speaker:
         self._send(self._encoder.encode(pcm.ljust(self._frame_bytes, b"\x00")))
 
     def _fall_silent(self) -> None:
-        packet = self._encoder.encode(bytes(self._frame_bytes))
+        packet = self._encoder.encode(self._silence)
         self._tail = 0 if len(packet) <= _MAX_DTX_BYTES else self._tail - 1
         self._send(packet)
 
     def _leave_out(self) -> None:
-        frames = len(self._buffer) // self._frame_bytes
+        size = self._frame_bytes
+        while len(self._buffer) >= 2 * size and self._buffer.startswith(self._silence):
+            self._leave_out_frame()
+        frames = len(self._buffer) // size
         self._floor = min(self._floor, frames) if self._ticks else frames
         self._ticks += 1
         if self._ticks < _LIVE_WINDOW_FRAMES:
             return
         if self._floor < _LIVE_FLOOR_FRAMES:
             self._ticks = 0
-        elif loudness(bytes(self._buffer[: self._frame_bytes])) < _QUIET:
-            del self._buffer[: self._frame_bytes]
-            self.left_out_frames += 1
+        elif loudness(bytes(self._buffer[:size])) < _QUIET:
+            self._leave_out_frame()
             self._ticks = 0
+
+    def _leave_out_frame(self) -> None:
+        del self._buffer[: self._frame_bytes]
+        self.left_out_frames += 1

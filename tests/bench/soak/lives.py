@@ -20,7 +20,7 @@ from rtcrelay.rtc.dtls import DtlsIdentity
 
 TALK_SECONDS = 3.0
 """Each session speaks for so long, half after it came and half before it goes."""
-REFUSED = "503"
+REFUSED = "answered 503"
 MAX_TRIES = 20
 REFUSED_SECONDS = 2.0
 """Then a client that was refused, because the service is full or late, tries again, as `Retry-After` asks it to."""

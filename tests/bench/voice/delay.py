@@ -1,27 +1,33 @@
-"""What delay do samples add, mouth to ear? ``python -m tests.bench.voice.delay``
+"""What delay do samples add, mouth to ear, and what holes? ``python -m tests.bench.voice.delay``
 
-A client says a short tone once a second; the ear decodes it and the speaker says it at once, on a clock that is not
-the client's, in virtual time: the figures are those of buffers and codecs, without a machine's own lateness. Compared
-is the tone's beginning with that of the same packets passed on undecoded over the same network without jitter.
+A client says a short tone once a second, and, in another run, speaks without a pause; what leaves the server is
+compared with the same packets passed on undecoded over a network without jitter. Beside it stock aiortc's own jitter
+buffer and codec, over the same network: a hole is a time without a packet, of more than two frames.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
-from random import Random
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
 
-from rtcrelay.audio.ear import Ear
-from rtcrelay.audio.opus import Decoder, Encoder, Rate
-from rtcrelay.audio.reorder import OpusPacket
-from rtcrelay.audio.speaker import Speaker
+from rtcrelay.audio.opus import Decoder
+from rtcrelay.client.speech import speech_frames
 
-RATE: Rate = 24_000
-FRAME = 0.02
-SAMPLES = 480
-SECONDS = 120
+from .paths import FRAME, RATE, Heard, Ours, Server, StockAiortc, arrivals, carry, packets_of
+
+SAMPLES = RATE // 50
+SECONDS = 60
+PHASES = (0.0021, 0.0071, 0.0121, 0.0171)
+"""Of our clock against the client's: nothing makes them agree."""
 SCENES = ((0.0, 0.0), (0.01, 0.0), (0.05, 0.0), (0.0, 0.03), (0.01, 0.03), (0.05, 0.03))
 """(part lost, jitter in seconds, uniform)."""
+HOLE_SECONDS = 2.5 * FRAME
+_LOUD = 2500
+_QUIET_FRAMES = 10
 
 
 def tones() -> list[bytes]:
@@ -32,55 +38,61 @@ def tones() -> list[bytes]:
     return second * SECONDS
 
 
-def onsets(heard: list[tuple[float, bytes]]) -> list[float]:
-    """When each tone begins; ``heard`` is when a packet is there, and the packet."""
+def speech() -> list[bytes]:
+    """A voice without its pauses: frames of the recording that are not quiet, again and again."""
+    decoder = Decoder(RATE)
+    frames = [decoder.decode(payload) for payload in speech_frames()]
+    spoken = [frame for frame in frames if max(map(abs, memoryview(frame).cast("h"))) > _LOUD]
+    return (spoken * (SECONDS * 50 // len(spoken) + 1))[: SECONDS * 50]
+
+
+def onsets(heard: Heard) -> list[float]:
+    """When each tone begins."""
     decoder, found, quiet = Decoder(RATE), list[float](), 100
     for at, packet in heard:
         samples = memoryview(decoder.decode(packet)).cast("h")
-        first = next((n for n, sample in enumerate(samples) if abs(sample) > 2500), None)
+        first = next((n for n, sample in enumerate(samples) if abs(sample) > _LOUD), None)
         if first is None:
             quiet += 1
             continue
-        if quiet > 10:
+        if quiet > _QUIET_FRAMES:
             found.append(at + first / RATE)
         quiet = 0
     return found
 
 
-def run(packets: list[OpusPacket], lost: float, jitter: float) -> list[tuple[float, bytes]]:
-    """What leaves, and when."""
-    random, heard, now = Random(7), list[tuple[float, bytes]](), 0.0
-    speaker = Speaker(lambda packet: heard.append((now, packet)), RATE, live=True)
+def added(plain: Sequence[float], found: Sequence[float]) -> list[float]:
+    """Milliseconds from each tone that was heard to when the passed-on one began, ascending."""
+    return sorted(1000 * (at - max(each for each in plain if each <= at + 0.005)) for at in found)
 
-    def say(pcm: bytes) -> None:
-        speaker.play(pcm)
 
-    ear = Ear(RATE, say)
-    sent = [(FRAME * n + random.uniform(0, jitter), packet) for n, packet in enumerate(packets)]
-    arrivals = sorted(each for each in sent if random.random() >= lost)
-    phase, tick = 0.0137, 0
-    for at, packet in arrivals:
-        while phase + tick * FRAME <= at:
-            now = phase + tick * FRAME
-            tick += 1
-            ear.handle_time(now)
-            speaker.handle_frame(lost)
-        now = at
-        ear.handle_packet(packet, at)
-    return heard
+def holes(heard: Heard) -> list[float]:
+    """Milliseconds of each, ascending."""
+    times = [at for at, _ in heard]
+    steps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    return sorted(1000 * step for step in steps if step > HOLE_SECONDS)
+
+
+def measure(make: Sequence[Callable[[], Server]], lost: float, jitter: float) -> str:
+    """One scene of one kind of server, as a row."""
+    said, spoken = packets_of(tones(), lost), packets_of(speech(), lost)
+    plain = onsets([(FRAME * n, packet.payload) for n, packet in enumerate(packets_of(tones(), 0.0))])
+    delays = sorted(ms for each in make for ms in added(plain, onsets(carry(each(), arrivals(said, lost, jitter)))))
+    gaps = sorted(gap for each in make for gap in holes(carry(each(), arrivals(spoken, lost, jitter))))
+    minutes = len(make) * SECONDS / 60
+    return (
+        f"{len(delays):6} {median(delays):9.1f} {delays[int(0.95 * len(delays))]:7.1f} {delays[-1]:7.1f}"
+        f" {len(gaps) / minutes:12.1f} {gaps[-1] if gaps else 0.0:12.1f}"
+    )
 
 
 def main() -> None:
     """Prints a table."""
-    encoder = Encoder(RATE, 32_000)
-    packets = [OpusPacket(encoder.encode(frame), n, 960 * n & 0xFFFF_FFFF, False) for n, frame in enumerate(tones())]
-    plain = onsets([(FRAME * n, packet.payload) for n, packet in enumerate(packets)])
-    print("lost %  jitter ms  tones  added p50 ms  p95 ms  max ms")
+    print("lost %  jitter ms  server         tones  added p50     p95     max  holes/minute  longest ms")
     for lost, jitter in SCENES:
-        found = onsets(run(packets, lost, jitter))
-        added = sorted(1000 * (at - max(each for each in plain if each <= at + 0.005)) for at in found)
-        p50, p95 = added[len(added) // 2], added[int(len(added) * 0.95)]
-        print(f"{100 * lost:6g} {1000 * jitter:10g} {len(added):6} {p50:13.1f} {p95:7.1f} {added[-1]:7.1f}", flush=True)
+        ours = [partial(Ours, phase, lost) for phase in PHASES]
+        for name, make in (("ours", ours), ("stock aiortc", [StockAiortc])):
+            print(f"{100 * lost:6g} {1000 * jitter:10g}  {name:12} {measure(make, lost, jitter)}", flush=True)
 
 
 if __name__ == "__main__":

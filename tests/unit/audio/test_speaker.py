@@ -141,6 +141,23 @@ def test_reported_loss_makes_the_encoder_send_copies() -> None:
     assert errors[1] < 0.7 * errors[0]
 
 
+def test_silence_that_comes_late_in_a_burst_does_not_hold_up_a_live_word() -> None:
+    """The end of a client's pause comes together with its next word."""
+    for live, waits in ((True, 0), (False, 3)):
+        room = Room(live=live)
+        room.speaker.play(bytes(3 * SIZE) + speech(RATE)[30])
+        room.tick(1)
+        assert room.speaker.queued_samples == waits * 480
+        assert room.speaker.left_out_frames == 3 - waits
+
+
+def test_silence_with_nothing_behind_it_is_said() -> None:
+    room = Room(live=True)
+    room.speaker.play(bytes(SIZE))
+    assert room.tick(1) == 1
+    assert room.speaker.left_out_frames == 0
+
+
 @pytest.mark.parametrize("ppm", [-100, 100])
 def test_a_live_source_with_another_clock_plays_for_an_hour_without_growing(
     monkeypatch: pytest.MonkeyPatch, ppm: int
