@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rtcrelay._dataplane import DROP_REASONS, KeyRing, Policy, Relay, RelayConfig
-from rtcrelay.config import SignalingSettings, TransceiverSettings
+from rtcrelay.config import RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.sites import ClusterSite, Ingress, Place, Sites
 from rtcrelay.http.times import SignalingTimes
 from rtcrelay.keys import KeyFile, generate, load_key_file, write_key_file
@@ -25,6 +25,8 @@ from rtcrelay.metrics.families import Metric
 from rtcrelay.metrics.loop_lag import LoopLag
 from rtcrelay.metrics.process import ProcessMetrics
 from rtcrelay.relay.cache_metrics import CacheMetrics
+from rtcrelay.relay.cluster_metrics import ClusterMetrics
+from rtcrelay.relay.cluster_table import ClusterTable
 from rtcrelay.relay.flow_sample import FlowSample
 from rtcrelay.relay.metrics import RelayMetrics
 from rtcrelay.rtc.dtls import DtlsEnd
@@ -148,7 +150,8 @@ def _of_relay() -> list[Metric]:
         source = RelayMetrics(
             relay, workers=1, max_flows=1, is_draining=bool, overflows=lambda: 0, takeovers_failed=lambda: 0
         )
-        return [*source.collect(), *FlowSample(relay).collect()]
+        table = ClusterTable(RelaySettings(listeners=(), key_file=Path("keys.toml"), transceivers=()))
+        return [*source.collect(), *FlowSample(relay).collect(), *ClusterMetrics(table).collect()]
     finally:
         relay.stop()
 

@@ -168,7 +168,7 @@ def _find(nodes: Nodes, target: str, cluster: int | None) -> tuple[Address, int]
     """(media address, cluster) of a transceiver by name or address."""
     for node in nodes.named(target, cluster):
         if node.media_address is not None:
-            return node.media_address, node.cluster
+            return node.media_address, node.cluster_id
     try:
         where = address(concrete=True)(target)
     except ValueError:
@@ -176,7 +176,7 @@ def _find(nodes: Nodes, target: str, cluster: int | None) -> tuple[Address, int]
             f"NODE: {target!r} is neither a transceiver that is alive nor IP:PORT",
             hint="'rtcrelay nodes list' has those that are",
         ) from None
-    known = [node.cluster for node in nodes.found if node.media == format_address(where)]
+    known = [node.cluster_id for node in nodes.found if node.media == format_address(where)]
     return where, cluster if cluster is not None else known[0] if known else 0
 
 

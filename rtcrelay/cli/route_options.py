@@ -123,7 +123,7 @@ async def open_listing(store: RedisStore, asked: Asked, wanted: RouteFilter) -> 
     nodes = await read_nodes(store)
     if asked.node:
         wanted = dataclasses.replace(wanted, nodes=tuple(_place(nodes, name) for name in asked.node))
-    names = {(node.cluster, node.media): node.node for node in nodes.found if node.media is not None}
+    names = {(node.cluster_id, node.media): node.node for node in nodes.found if node.media is not None}
     return Listing(wanted, RouteReader(names, now_ms()))
 
 
@@ -143,7 +143,7 @@ def exact_client(text: str) -> tuple[str, str] | None:
 def _place(nodes: Nodes, name: str) -> tuple[int, str]:
     for node in nodes.named(name):
         if node.media is not None:
-            return node.cluster, node.media
+            return node.cluster_id, node.media
     raise UsageError(
         f"--node: no transceiver {name!r} is alive", hint="'rtcrelay nodes list' has those that are; --dst ADDR"
         " takes the address of one that is not", status=ExitStatus.PROBLEM,

@@ -86,7 +86,8 @@ CLUSTERS = Setting(
     "clusters",
     "ID=ADDR",
     "Internal address of a relay of another cluster, to which calls of that cluster are passed on; several share them."
-    " They are peers. A table [clusters] in TOML: 7 = [ADDR, ADDR].",
+    " They are peers. A table [clusters] in TOML: 7 = [ADDR, ADDR]. Clusters that are not in it are found by their"
+    " relays' heartbeats, with --redis.",
     text.parse_cluster_relay,
     many=True,
     shared=True,
@@ -201,7 +202,7 @@ RELAY = (
         "ingress_only",
         "",
         "This relay has no cluster and no transceivers of its own: every call goes on to a relay of its cluster, which"
-        " --clusters names.",
+        " --clusters names, or a heartbeat in --redis within --peers.",
         text.parse_switch,
         "false",
         switch=True,

@@ -26,7 +26,8 @@ def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[st
     found = resolve_all("relay", flags, config, environ)
     _check_networks(found, "transceivers", "peers")
     clusters = _clusters(found)
-    shared = text.first_overlap(found["transceivers"].parsed, found["peers"].parsed)
+    transceivers = () if found["ingress_only"].parsed else found["transceivers"].parsed
+    shared = text.first_overlap(transceivers, found["peers"].parsed)
     if shared:
         raise ConfigError(
             f"{found['peers'].origin}: {shared[1]!r} overlaps {shared[0]!r} in {found['transceivers'].origin},"
@@ -35,7 +36,7 @@ def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[st
     return RelaySettings(
         listeners=_pair(found["listen"], found["internal"]),
         key_file=_key_file(found["key_file"]),
-        transceivers=() if found["ingress_only"].parsed else found["transceivers"].parsed,
+        transceivers=transceivers,
         workers=found["workers"].parsed,
         cluster=None if found["ingress_only"].parsed else found["cluster"].parsed,
         clusters=clusters,
@@ -327,10 +328,11 @@ def _clusters(found: Mapping[str, Value]) -> Mapping[int, tuple[Address, ...]]:
                 " SPP is neither encrypted nor authenticated",
                 hint="use the addresses inside a WireGuard or IPsec tunnel, or --spp-insecure-public",
             )
-    if only.parsed and not value.parsed:
-        raise ConfigError(f"{only.origin} is given without --clusters, so there is nowhere to pass calls on to")
-    if only.parsed and found["redis"].parsed is not None:
-        raise ConfigError(f"{only.origin} and {found['redis'].origin} exclude each other: routes are those of a site")
+    if only.parsed and not value.parsed and not (found["redis"].parsed and found["peers"].parsed):
+        raise ConfigError(
+            f"{only.origin} is given without --clusters, so there is nowhere to pass calls on to",
+            hint="or with --redis and --peers: then relays are found by their heartbeats, within those networks",
+        )
     clusters: dict[int, tuple[Address, ...]] = {}
     for cluster, relay in value.parsed:
         clusters[cluster] = tuple(dict.fromkeys((*clusters.get(cluster, ()), relay)))

@@ -63,12 +63,6 @@ class RelaySettings:
     """Whether SPP may go to networks outside the private ranges."""
 
     @property
-    def site(self) -> int:
-        """The cluster, of a relay that has one: every relay with a route cache does, see `rules`."""
-        assert self.cluster is not None, "a global ingress has no route cache"
-        return self.cluster
-
-    @property
     def addresses(self) -> tuple[str, ...]:
         """Every IP address and network that the relay listens on or sends to."""
         sockets = [ip for pair in self.listeners for ip, _ in pair]

@@ -60,6 +60,7 @@ RELAY: Final[Mapping[str, str]] = {
     "rtcrelay_relay_flows_limit": "The limit for rtcrelay_relay_flows (--max-flows).",
     "rtcrelay_relay_flows_examined": "What rtcrelay_relay_flows_one_way is a part of.",
     "rtcrelay_relay_flows_one_way": "More than a few percent: `rtcrelay flows top`, then `rtcrelay probe route` to that transceiver.",
+    "rtcrelay_relay_cluster_relays": "Fewer than the cluster has: `rtcrelay nodes list`; a relay is away, drained, or outside --peers.",
     "rtcrelay_relay_next_hops": "Fewer than transceivers that have calls: some get no packets from here.",
     "rtcrelay_relay_workers": "Fewer than configured: the relay ends with 70 and is restarted; read the log.",
     "rtcrelay_relay_workers_configured": "What rtcrelay_relay_workers ought to be (--workers).",

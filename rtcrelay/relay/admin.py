@@ -17,6 +17,7 @@ from rtcrelay.metrics.pages import MetricsSource, Pages
 from rtcrelay.metrics.process import ProcessMetrics
 from rtcrelay.relay.cache_metrics import CacheMetrics
 from rtcrelay.relay.capture import Captures
+from rtcrelay.relay.cluster_metrics import ClusterMetrics
 from rtcrelay.relay.flow_events import FlowEvents
 from rtcrelay.relay.flow_sample import FlowSample
 from rtcrelay.relay.metrics import RelayMetrics
@@ -52,7 +53,12 @@ async def start_admin(
 ) -> None:
     """Serves what each listening socket may show, until ``stack`` is left."""
     process = ProcessMetrics("relay", lambda: control.key_file)
-    sources: list[MetricsSource] = [process, _relay_metrics(control), FlowSample(control.relay)]
+    sources: list[MetricsSource] = [
+        process,
+        _relay_metrics(control),
+        FlowSample(control.relay),
+        ClusterMetrics(control.table),
+    ]
     if control.route_cache is not None:
         sources.append(CacheMetrics(control.route_cache))
     if control.beacon is not None:

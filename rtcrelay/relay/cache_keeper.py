@@ -14,6 +14,7 @@ from rtcrelay.store.late_store import LateStore
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Relay
+    from rtcrelay.relay.cluster_table import ClusterTable
     from rtcrelay.relay.event_feed import EventFeed
 
 log = logging.getLogger("rtcrelay.relay.route_cache")
@@ -73,13 +74,15 @@ class CacheKeeper:
             await asyncio.sleep(RESTART_SECONDS)
 
 
-def keeper(relay: Relay, feed: EventFeed, settings: RelaySettings, store: LateStore) -> CacheKeeper:
+def keeper(
+    relay: Relay, feed: EventFeed, settings: RelaySettings, store: LateStore, meaning: ClusterTable
+) -> CacheKeeper:
     """What keeps the route cache of a running relay."""
     cache = RouteCache(
         relay,
         feed,
         store,
-        cluster=settings.site,
+        meaning=meaning,
         name=format_address(relay.listeners()[0][1]),
         idle_seconds=settings.idle_timeout_seconds,
     )

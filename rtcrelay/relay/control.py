@@ -28,6 +28,7 @@ from rtcrelay.metrics.kernel import receive_overflows
 from rtcrelay.metrics.late import bind_late
 from rtcrelay.relay import takeover
 from rtcrelay.relay.cache_keeper import CacheKeeper, keeper
+from rtcrelay.relay.cluster_table import ClusterTable
 from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.flow_row import flow_row
 from rtcrelay.relay.node_hints import NodeHints
@@ -59,8 +60,10 @@ class Control:
         *,
         workers: int | None = None,
         redis_password: str | None = None,
+        table: ClusterTable | None = None,
     ) -> None:
-        """``workers`` is how many should live, if that is not the settings' number."""
+        """``workers`` is how many should live, if that is not the settings' number; ``table`` is one that is in use
+        already."""
         self.workers = settings.workers if workers is None else workers
         """Packet threads that should live."""
         self._relay = relay
@@ -72,6 +75,8 @@ class Control:
         """Whether new calls are wanted."""
         self.hints = NodeHints()
         """Where node ids lead, beyond the settings."""
+        self.table = table or ClusterTable(settings)
+        """Where the relays of other clusters are."""
         self._redis_password = redis_password
         self._succession: Succession | None = None
         self.feed = EventFeed(relay)
@@ -137,7 +142,7 @@ class Control:
         if self._settings.redis is None:
             return None
         store = late_store(self._settings.redis, self._redis_password)
-        self.route_cache = keeper(self._relay, self.feed, self._settings, store)
+        self.route_cache = keeper(self._relay, self.feed, self._settings, store, self.table)
         self.beacon = Beacon(store, RelayPresence(self), self._on_nodes)
         return store
 
@@ -149,6 +154,7 @@ class Control:
         settings = self._reread()
         key_file, _ = load_policy(settings)
         self.hints.handle_nodes((), settings, time.monotonic())
+        self.table.take_settings(settings, time.monotonic())
         self._relay.reload(self._policy(settings, key_file))
         taken = {name: getattr(settings, name) for name in _RELOADABLE}
         self._settings = dataclasses.replace(self._settings, **taken)
@@ -200,13 +206,22 @@ class Control:
             self.beacon.beat_soon()
 
     def _on_nodes(self, nodes: Nodes) -> None:
-        if self.hints.handle_nodes(nodes.found, self._settings, time.monotonic()):
+        now, refused = time.monotonic(), self.hints.refused + self.table.refused
+        hinted = self.hints.handle_nodes(nodes.found, self._settings, now)
+        moved = self.table.handle_nodes(nodes.found, now)
+        if self.beacon is not None:
+            self.beacon.counts.refused += self.hints.refused + self.table.refused - refused
+        if hinted:
             log.info("heartbeats name %d transceivers by their node ids", len(self.hints.table))
+        if moved:
+            log.info("relays of other clusters, also by their heartbeats: %s", self.table)
+        if hinted or moved:
             self._relay.reload(self._policy(self._settings, self._key_file))
 
     def _policy(self, settings: RelaySettings, key_file: KeyFile) -> Policy:
         draining = self.standing.reason is not None
-        return make_policy(settings, key_file, hints=self.hints.table, draining=draining)
+        hints, clusters = self.hints.table, self.table.relays
+        return make_policy(settings, key_file, clusters=clusters, hints=hints, draining=draining)
 
     @property
     def has_successor(self) -> bool:
@@ -274,6 +289,7 @@ class Control:
             "route_cache": None if self.route_cache is None else self.route_cache.stats(),
             "heartbeat": None if self.beacon is None else self.beacon.stats(),
             "node_hints": len(self.hints.table),
+            "clusters": self.table.describe(),
         }
 
     def keys(self) -> list[dict[str, Any]]:
@@ -284,8 +300,7 @@ class Control:
         """A page of the path table, and the cursor of the next one (0: that was all)."""
         flows, following = self._relay.flows(cursor, limit)
         name = self.name
-        clusters = {relay: cluster for cluster, relays in self._settings.clusters.items() for relay in relays}
-        rows = [flow_row(flow, name, clusters) for flow in flows]
+        rows = [flow_row(flow, name, self.table.cluster_of) for flow in flows]
         return {"kind": "flows", "v": 1, "relay": name, "flows": rows, "next_cursor": following}
 
 

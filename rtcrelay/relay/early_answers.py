@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 
 from rtcrelay.config.redis_url import RedisUrl, read_redis_url
-from rtcrelay.store.route_entry import PathKey, routes_of
+from rtcrelay.store.route_entry import Lead, PathKey, routes_of
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Event, Relay
@@ -51,9 +51,9 @@ class Left:
 class EarlyAnswers:
     """Answers from `start` to `finish`."""
 
-    def __init__(self, relay: Relay, url: str, password: str | None, cluster: int) -> None:
-        """``url`` is one that `can_answer`; ``password`` is used if it has none."""
-        self._relay, self._where, self._password, self._cluster = relay, read_redis_url(url), password, cluster
+    def __init__(self, relay: Relay, url: str, password: str | None, lead: Lead) -> None:
+        """``url`` is one that `can_answer`; ``password`` is used if it has none; ``lead`` says where an entry leads."""
+        self._relay, self._where, self._password, self._lead = relay, read_redis_url(url), password, lead
         self._left, self._has_ended = Left(), False
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._run, name="early-answers", daemon=True)
@@ -99,7 +99,7 @@ class EarlyAnswers:
             batch = questions[start : start + BATCH]
             values = _values(_ask(server, reader, ("MGET", *(key.text() for key in batch))), len(batch))
             texts = [None if value is None else value.decode(errors="replace") for value in values]
-            routes, missed, refused = routes_of(batch, texts, self._cluster, time.time_ns() // 1_000_000)
+            routes, missed, refused = routes_of(batch, texts, self._lead, time.time_ns() // 1_000_000)
             taken = self._relay.restore(routes) if routes else 0
             self._left.missed += missed
             self._left.refused += refused + len(routes) - taken

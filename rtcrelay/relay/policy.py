@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rtcrelay._dataplane import Policy, RelayConfig
 from rtcrelay.config import Address, RelaySettings
@@ -22,12 +22,14 @@ def make_policy(
     settings: RelaySettings,
     key_file: KeyFile,
     *,
+    clusters: Mapping[int, Sequence[Address]] | None = None,
     hints: Mapping[int, Address] | None = None,
     draining: bool = False,
 ) -> Policy:
     """What may change while a relay runs, with keys that were read before. Raises ConfigError.
 
-    ``hints`` are nodes that are not in the settings. With ``draining``, probes of the public address have no answer.
+    ``clusters`` is the table of clusters, None for that of the settings; ``hints`` are nodes that are not in the
+    settings. With ``draining``, probes of the public address have no answer.
     """
     try:
         return Policy(
@@ -35,7 +37,7 @@ def make_policy(
             cluster=settings.cluster,
             transceivers=settings.transceivers,
             peers=settings.peers,
-            clusters=settings.clusters,
+            clusters=settings.clusters if clusters is None else clusters,
             nodes={**(hints or {}), **(settings.nodes or {})},
             admission_exempt=settings.admission_exempt,
             draining=draining,

@@ -18,9 +18,9 @@ class RelayPresence:
     def __init__(self, control: Control) -> None:
         self._control = control
 
-    def identity(self) -> tuple[int, str]:
-        """Its cluster and its name."""
-        return self._control.settings.site, self._control.name
+    def identity(self) -> tuple[int | None, str]:
+        """Its cluster, if it has one, and its name."""
+        return self._control.settings.cluster, self._control.name
 
     def describe(self, pulse: Pulse) -> Heartbeat:
         """Its heartbeat."""

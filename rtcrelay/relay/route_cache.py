@@ -70,6 +70,16 @@ class DataPlane(Protocol):
         """Hands routes over; returns how many were taken."""
 
 
+class Meaning(Protocol):
+    """What routes mean to a relay: a `ClusterTable`."""
+
+    def owner_of(self, next_hop: Address) -> int | None:
+        """The cluster under which a route to a next hop is written; None: it is not."""
+
+    def lead(self, entry: RouteEntry) -> Address | None:
+        """Where an entry leads; None: nowhere."""
+
+
 @dataclass(slots=True)
 class CacheCounts:
     """What happened since start."""
@@ -87,7 +97,7 @@ class CacheCounts:
     missed: int = 0
     """Questions the store had no entry for."""
     refused: int = 0
-    """Entries that were malformed, expired, of another cluster, or refused by the data plane."""
+    """Entries that were malformed, expired, of a cluster nobody knows, or refused by the data plane."""
     read_errors: int = 0
     """Questions the store did not answer."""
     ask_dropped: int = 0
@@ -106,12 +116,13 @@ class RouteCache:
     """One relay's side of the route cache."""
 
     def __init__(
-        self, relay: DataPlane, feed: EventFeed, store: Store, *, cluster: int, name: str, idle_seconds: float
+        self, relay: DataPlane, feed: EventFeed, store: Store, *, meaning: Meaning, name: str, idle_seconds: float
     ) -> None:
-        """``feed`` has the relay's events; ``name`` is its internal address, for whoever reads the entries."""
+        """``feed`` has the relay's events; ``meaning`` says what is written and taken; ``name`` is the relay's internal
+        address, for whoever reads the entries."""
         self.counts = CacheCounts()
         self._relay, self._feed, self._store = relay, feed, store
-        self._cluster, self._name = cluster, name
+        self._meaning, self._name = meaning, name
         self._expire_seconds = max(1, round(idle_seconds * EXPIRY_IN_IDLE_TIMES))
         self._routes: OrderedDict[PathKey, Address] = OrderedDict()
         self._questions: OrderedDict[PathKey, float] = OrderedDict()
@@ -152,7 +163,12 @@ class RouteCache:
             if event.what == "asked":
                 self.counts.asked += 1
                 self.counts.ask_dropped += _put(self._questions, key, now)
-            elif event.next_hop is not None and event.alone and event.what in ("established", "refreshed"):
+            elif (
+                event.next_hop is not None
+                and event.alone
+                and event.what in ("established", "refreshed")
+                and self._meaning.owner_of(event.next_hop) is not None
+            ):
                 self.counts.write_dropped += _put(self._routes, key, event.next_hop)
         if self._questions:
             self._something_to_ask.set()
@@ -196,8 +212,9 @@ class RouteCache:
         expires = now + 1000 * self._expire_seconds
         try:
             entries = [
-                (key.text(), RouteEntry(self._cluster, next_hop, self._name, now, expires).text())
+                (key.text(), RouteEntry(owner, next_hop, self._name, now, expires).text())
                 for key, next_hop in batch
+                if (owner := self._meaning.owner_of(next_hop)) is not None  # may have changed meanwhile
             ]
             await self._store.write(entries, self._expire_seconds)
         except BaseException:
@@ -251,7 +268,7 @@ class RouteCache:
             self._under_way.release()
 
     def _restore(self, questions: Sequence[PathKey], values: Sequence[str | None]) -> None:
-        routes, missed, refused = routes_of(questions, values, self._cluster, _now_ms())
+        routes, missed, refused = routes_of(questions, values, self._meaning.lead, _now_ms())
         taken = self._relay.restore(routes) if routes else 0
         self.counts.missed += missed
         self.counts.found += taken

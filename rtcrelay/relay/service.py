@@ -21,6 +21,7 @@ from rtcrelay.daemon import HANDLED_SIGNALS, sd_notify
 from rtcrelay.errors import ConfigError, ExitStatus, bind_error
 from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.listener import MetricsListener
+from rtcrelay.relay.cluster_table import ClusterTable
 from rtcrelay.relay.policy import load_policy, relay_config
 from rtcrelay.store.redis_password import read_redis_password
 
@@ -70,13 +71,17 @@ def run(
                 workers = succeed(relay, settings, admin)
             else:
                 start(relay)
-            answers = answer_early(relay, settings, password)
+            table = ClusterTable(settings)
+            answers = answer_early(relay, settings, password, table)
             try:
                 _announce(relay, settings, key_file)
                 from rtcrelay.relay.control import Control
 
                 control = Control(
-                    relay, settings, key_file, reread or (lambda: settings), workers=workers, redis_password=password
+                    *(relay, settings, key_file, reread or (lambda: settings)),
+                    workers=workers,
+                    redis_password=password,
+                    table=table,
                 )
                 control.feed.early, control.on_ready = answers, on_ready
                 status = control.run(admin_socket, metrics_socket, late)
@@ -101,7 +106,9 @@ def start(relay: Relay) -> None:
         log.warning("%s", warning)
 
 
-def answer_early(relay: Relay, settings: RelaySettings, password: str | None) -> EarlyAnswers | None:
+def answer_early(
+    relay: Relay, settings: RelaySettings, password: str | None, table: ClusterTable
+) -> EarlyAnswers | None:
     """Has the data plane's questions answered, or kept, until the route cache is there; None if nobody answers yet."""
     if settings.redis is None:
         return None
@@ -110,7 +117,7 @@ def answer_early(relay: Relay, settings: RelaySettings, password: str | None) ->
 
     if not can_answer(settings.redis):
         return None
-    early = EarlyAnswers(relay, settings.redis, password, settings.site)
+    early = EarlyAnswers(relay, settings.redis, password, table.lead)
     early.start()
     return early
 

@@ -72,5 +72,5 @@ class HeartbeatReader:
             if where is None or not self._allows(where):
                 self._counters.counts[Count.HEARTBEATS_REFUSED] += 1
                 continue
-            found[node.cluster].append(TransceiverState(node.node, where, node.state, node.load.used, node.load.max))
+            found[node.cluster_id].append(TransceiverState(node.node, where, node.state, node.load.used, node.load.max))
         return found

@@ -56,7 +56,7 @@ class BeaconCounts:
     errors: int = 0
     """Beats that the store did not take."""
     refused: int = 0
-    """Entries and orders read that were malformed."""
+    """Entries and orders read that were malformed, and heartbeats that name an address which this node may not use."""
     orders: int = 0
     """Orders obeyed."""
     nodes: int = 0
@@ -81,8 +81,8 @@ class Pulse:
 class Presence(Protocol):
     """The node that shows itself. Nothing here may block."""
 
-    def identity(self) -> tuple[int, str]:
-        """Its cluster and its name."""
+    def identity(self) -> tuple[int | None, str]:
+        """Its cluster, if it has one, and its name."""
 
     def describe(self, pulse: Pulse) -> Heartbeat:
         """How it is at this moment; asked once for each heartbeat."""

@@ -11,7 +11,10 @@ from rtcrelay.store.beacon import Beacon
 _COUNTS: Final = {
     "written": ("heartbeats_written", "Heartbeats written to Redis."),
     "errors": ("heartbeat_errors", "Heartbeats that Redis did not take in time."),
-    "refused": ("heartbeats_refused", "Heartbeats and orders in Redis that were malformed."),
+    "refused": (
+        "heartbeats_refused",
+        "Heartbeats and orders in Redis that are malformed or name forbidden addresses.",
+    ),
     "orders": ("orders", "Orders of operators through Redis that were obeyed."),
 }
 

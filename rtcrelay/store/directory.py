@@ -41,7 +41,7 @@ class Nodes:
     """The directory at one moment."""
 
     found: tuple[Heartbeat, ...]
-    """By cluster, role and name."""
+    """By cluster, role and name; those without a cluster first."""
     refused: int
     """Entries that did not read as heartbeats."""
 
@@ -69,7 +69,11 @@ async def read_nodes(store: Store) -> Nodes:
                 refused += 1
             else:
                 found.append(heartbeat)
-    return Nodes(tuple(sorted(found, key=lambda node: (node.cluster, node.role, node.node))), refused)
+    return Nodes(tuple(sorted(found, key=_order)), refused)
+
+
+def _order(node: Heartbeat) -> tuple[int, str, str]:
+    return -1 if node.cluster is None else node.cluster, node.role, node.node
 
 
 async def give_order(store: Store, node: Heartbeat, order: Order) -> None:

@@ -3,7 +3,8 @@
 ``rtcrelay:1:n:<cluster>:<node>`` holds a `Heartbeat` as JSON and expires by itself. ``rtcrelay:1:o:<cluster>:<node>``
 holds an `Order`. ``rtcrelay:1:nodes`` is a sorted set of ``<cluster>:<node>`` by the time of the last heartbeat: nobody
 has to look through all routes to find the nodes. A relay is known by its first internal address, a transceiver by its
-name. Whoever can write Redis can write these: nothing is believed that does not read as below.
+name; a global ingress has ``-`` for its cluster. Whoever can write Redis can write these: nothing is believed that does
+not read as below.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Role: TypeAlias = Literal["relay", "transceiver"]
 _Short: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 _Cluster: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
+_NO_CLUSTER: Final = "-"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,100}")
 _parse_address = address()
 
@@ -84,7 +86,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     role: Role
     node: _Short
     """Its name, unique in its cluster."""
-    cluster: _Cluster
+    cluster: _Cluster | None
+    """None: a global ingress, which has none."""
     state: State
     process: Process
     load: Load
@@ -104,6 +107,12 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     def address(self) -> str:
         """Where other nodes send packets to."""
         return self.media or self.ingresses[0].internal
+
+    @property
+    def cluster_id(self) -> int:
+        """The cluster of a transceiver, which always has one."""
+        assert self.cluster is not None, "a relay without a cluster was taken for a transceiver"
+        return self.cluster
 
     @property
     def media_address(self) -> Address | None:
@@ -126,9 +135,9 @@ class Order(Struct, frozen=True, kw_only=True):
     """Draining transceivers end what is left after this time; None: never."""
 
 
-def member_of(cluster: int, node: str) -> str:
+def member_of(cluster: int | None, node: str) -> str:
     """A node's member of the index, and the end of its keys."""
-    return f"{cluster}:{node}"
+    return f"{_NO_CLUSTER if cluster is None else cluster}:{node}"
 
 
 def write_entry(entry: Heartbeat | Order) -> str:
@@ -141,8 +150,12 @@ def read_member(member: object) -> str | None:
     if not isinstance(member, bytes) or len(member) > 110:
         return None
     cluster, _, node = member.decode("ascii", "replace").partition(":")
-    is_ours = cluster.isascii() and cluster.isdecimal() and int(cluster) <= 65_535 and _NAME.fullmatch(node)
-    return member_of(int(cluster), node) if is_ours else None
+    if not _NAME.fullmatch(node):
+        return None
+    if cluster == _NO_CLUSTER:
+        return member_of(None, node)
+    is_number = cluster.isascii() and cluster.isdecimal() and int(cluster) <= 65_535
+    return member_of(int(cluster), node) if is_number else None
 
 
 def read_heartbeat(member: str, value: object) -> Heartbeat | None:
@@ -150,6 +163,8 @@ def read_heartbeat(member: str, value: object) -> Heartbeat | None:
     try:
         found = _HEARTBEAT.decode(value) if isinstance(value, bytes) and len(value) < MAX_BYTES else None
         if found is None or member_of(found.cluster, found.node) != member or not _NAME.fullmatch(found.node):
+            return None
+        if found.cluster is None and found.role != "relay":
             return None
         if (found.media is None) == (found.role == "transceiver") or bool(found.ingresses) != (found.role == "relay"):
             return None

@@ -8,10 +8,10 @@ question per key.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rtcrelay.config.text import format_address
 
@@ -46,7 +46,7 @@ class RouteEntry:
     cluster: int
     """The cluster that owns the session, 0 to 65535."""
     next_hop: Address
-    """Where the path's packets go within that cluster."""
+    """Where the path's packets go: its transceiver, or, as written by an ingress, a relay of that cluster."""
     relay: str
     """The internal address of the relay that wrote it."""
     created_ms: int
@@ -58,6 +58,10 @@ class RouteEntry:
         """The value in Redis."""
         hop = format_address(self.next_hop)
         return f"{VERSION}|{self.cluster}|{hop}|{self.relay}|{self.created_ms}|{self.expires_ms}"
+
+
+Lead: TypeAlias = Callable[[RouteEntry], "Address | None"]
+"""Where an entry leads a path's packets; None: nowhere."""
 
 
 def read_key(text: str) -> PathKey | None:
@@ -84,20 +88,24 @@ def read_entry(text: str) -> RouteEntry | None:
 
 
 def routes_of(
-    keys: Sequence[PathKey], values: Sequence[str | None], cluster: int, now_ms: int
+    keys: Sequence[PathKey],
+    values: Sequence[str | None],
+    lead: Lead,
+    now_ms: int,
 ) -> tuple[list[tuple[Address, int, Address]], int, int]:
     """What a store's answers say: routes as the data plane takes them, how many keys it has nothing for, and how many
-    entries are malformed, expired or of another cluster."""
+    entries are malformed, expired or, by ``lead``, lead nowhere."""
     routes, missed, refused = [], 0, 0
     for key, value in zip(keys, values, strict=True):
         if value is None:
             missed += 1
             continue
         entry = read_entry(value)
-        if entry is None or entry.cluster != cluster or entry.expires_ms <= now_ms:
+        next_hop = lead(entry) if entry is not None and entry.expires_ms > now_ms else None
+        if next_hop is None:
             refused += 1
-            continue
-        routes.append((key.client, key.ingress, entry.next_hop))
+        else:
+            routes.append((key.client, key.ingress, next_hop))
     return routes, missed, refused
 
 

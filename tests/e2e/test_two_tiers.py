@@ -2,91 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from rtcrelay.client.caller import Caller, calling
+from rtcrelay.client.caller import calling
 from rtcrelay.client.core import CallConfig
-from rtcrelay.client.demo.admin import Admin
-from rtcrelay.client.demo.processes import Daemon, free_ports, stop_all
-from rtcrelay.keys import generate, write_key_file
 
+from .tiers import CLUSTER, Plan, Tier, Tiers, more_audio, tiers
 from .waiting import until
-
-CLUSTER = 7
-
-
-@dataclass
-class Tier:
-    """One relay."""
-
-    daemon: Daemon
-    admin: Admin
-    internal: str
-
-
-@dataclass
-class World:
-    """All of them."""
-
-    ingress: Tier
-    relays: dict[str, Tier]
-    """The cluster's, by internal address."""
-    url: str
-    transceiver: Admin
-
-    async def hop(self) -> str:
-        """The next hop of the ingress's only flow: a relay of the cluster."""
-        (flow,) = await self.ingress.admin.flows()
-        (claim,) = flow["claims"]
-        assert claim["cluster"] == CLUSTER
-        assert claim["next_hop"] in self.relays
-        return str(claim["next_hop"])
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    vip, inner, first, second, one, other, media, http = free_ports(8)
-    write_key_file(tmp_path / "keys.toml", generate())
-    keys = ("--key-file", str(tmp_path / "keys.toml"))
-    table = tmp_path / "clusters.toml"
-    table.write_text(f'[clusters]\n{CLUSTER} = ["127.0.7.1:{one}", "127.0.7.2:{other}"]\n')
-
-    def relay(name: str, public: int, internal: str, *more: str) -> Tier:
-        socket = tmp_path / f"{name}.sock"
-        arguments = ["relay", "-l", f"127.0.0.1:{public}", "--internal", internal, *keys, "--admin", str(socket)]
-        return Tier(Daemon(name, [*arguments, "--config", str(table), *more], tmp_path), Admin(socket), internal)
-
-    ingress = relay("ingress", vip, f"127.0.1.1:{inner}", "--ingress-only")
-    of_cluster = ("--cluster", str(CLUSTER), "--transceivers", f"127.0.9.1:{media}", "--peers", "127.0.1.0/24")
-    pair = [
-        relay("relay-1", first, f"127.0.7.1:{one}", *of_cluster),
-        relay("relay-2", second, f"127.0.7.2:{other}", *of_cluster),
-    ]
-    transceiver = ["transceiver", "--media", f"127.0.9.1:{media}", "--http", f"127.0.0.1:{http}", *keys]
-    transceiver += ["--ingress", f"127.0.0.1:{vip}", "--cluster", str(CLUSTER), "--drain-timeout", "0s"]
-    transceiver += ["--admin", str(tmp_path / "transceiver.sock")]
-    daemons = [tier.daemon for tier in (ingress, *pair)] + [Daemon("transceiver", transceiver, tmp_path)]
-    try:
-        await asyncio.gather(*(daemon.start() for daemon in daemons))
-        relays = {tier.internal: tier for tier in pair}
-        yield World(ingress, relays, f"http://127.0.0.1:{http}/whip", Admin(tmp_path / "transceiver.sock"))
-    finally:
-        await stop_all(daemons)
+async def world(tmp_path: Path) -> AsyncIterator[Tiers]:
+    async with tiers(tmp_path, Plan()) as world:
+        yield world
 
 
-async def more_audio(caller: Caller, packets: int, seconds: float) -> None:
-    before = caller.call.counts(0.0).audio_received
-    await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + packets, "audio", seconds)
-
-
-async def test_a_call_goes_by_ingress_and_cluster_to_its_transceiver_both_ways(world: World) -> None:
+async def test_a_call_goes_by_ingress_and_cluster_to_its_transceiver_both_ways(world: Tiers) -> None:
     async with calling(world.url, channel="echo") as caller:
         await caller.until_talking()
         await more_audio(caller, 50, 10.0)
@@ -102,7 +38,7 @@ async def test_a_call_goes_by_ingress_and_cluster_to_its_transceiver_both_ways(w
         assert await other.admin.flows() == []
 
 
-async def test_the_clusters_relay_dies_and_the_call_goes_on_by_the_other(world: World) -> None:
+async def test_the_clusters_relay_dies_and_the_call_goes_on_by_the_other(world: Tiers) -> None:
     async with calling(world.url) as caller:
         await caller.until_talking()
         lost = await world.hop()
@@ -115,11 +51,11 @@ async def test_the_clusters_relay_dies_and_the_call_goes_on_by_the_other(world: 
 
         (left,) = world.relays.keys() - {lost}
         await until(hops, lambda hops: left in hops, "the other relay has the path")
-        stats = await world.transceiver.stats()
+        stats = await world.transceiver_admin.stats()
         assert stats.count("sessions_created") == stats.count("dtls_connected") == 1
 
 
-async def test_the_ingress_is_restarted_and_an_announce_brings_the_call_back(world: World) -> None:
+async def test_the_ingress_is_restarted_and_an_announce_brings_the_call_back(world: Tiers) -> None:
     async with calling(world.url, CallConfig(check_interval_seconds=None)) as caller:
         await caller.until_talking()
         await world.ingress.daemon.kill()
@@ -131,7 +67,7 @@ async def test_the_ingress_is_restarted_and_an_announce_brings_the_call_back(wor
         await world.hop()
 
 
-async def test_a_cluster_that_nobody_knows_is_told_of_and_known_after_a_reload(world: World, tmp_path: Path) -> None:
+async def test_a_cluster_that_nobody_knows_is_told_of_and_known_after_a_reload(world: Tiers, tmp_path: Path) -> None:
     table = tmp_path / "clusters.toml"
     known = table.read_text()
     table.write_text(known.replace(f"{CLUSTER} = ", "8 = "))

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from rtcrelay._dataplane import Event
+from rtcrelay.relay.cluster_table import ClusterTable
 from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.route_cache import RouteCache
 from rtcrelay.store.redis_store import RedisStore
+from store.played import relay_settings
 
 TURN_SECONDS = 0.01
 
@@ -57,7 +59,8 @@ async def caching(url: str) -> AsyncIterator[RouteCache]:
     store = RedisStore(url)
     nothing = Nothing()
     feed = cast(EventFeed, nothing)
-    cache = RouteCache(nothing, feed, store, cluster=0, name="10.0.0.5:3479", idle_seconds=60)
+    table = ClusterTable(relay_settings(cluster=0))
+    cache = RouteCache(nothing, feed, store, meaning=table, name="10.0.0.5:3479", idle_seconds=60)
     task = asyncio.create_task(cache.run())
     try:
         yield cache

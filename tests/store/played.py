@@ -1,14 +1,16 @@
-"""A store that is played, and a node that shows itself through it."""
+"""A store that is played, nodes that show themselves through it, and the settings of a relay that looks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from rtcrelay.config import RelaySettings
 from rtcrelay.errors import BackendError
 from rtcrelay.store.beacon import Pulse
-from rtcrelay.store.node_entry import Heartbeat, HeldKey, Load, Order, Process
+from rtcrelay.store.node_entry import Heartbeat, HeldKey, Ingress, Load, Order, Process
 from rtcrelay.store.redis_command import Command
 
 
@@ -65,6 +67,24 @@ def heartbeat(**changes: Any) -> Heartbeat:
         "http": "10.0.3.1:8080",
     }
     return Heartbeat(**(fields | changes))
+
+
+def relay_settings(**changes: Any) -> RelaySettings:
+    """A relay's of cluster 7."""
+    fields: dict[str, Any] = {
+        "listeners": ((("0.0.0.0", 3478), ("10.0.0.5", 3479)),),
+        "key_file": Path("keys.toml"),
+        "transceivers": ("10.0.0.0/8:7000-7009",),
+        "cluster": 7,
+    }
+    return RelaySettings(**(fields | changes))
+
+
+def relay_heartbeat(internal: str, **changes: Any) -> Heartbeat:
+    """A relay's with that internal address."""
+    ingress = Ingress(int(internal.rpartition(":")[2]), "203.0.113.10:3478", internal)
+    fields: dict[str, Any] = {"role": "relay", "node": internal, "ingresses": [ingress], "media": None, "http": None}
+    return heartbeat(**(fields | changes))
 
 
 @dataclass

@@ -41,6 +41,11 @@ def test_a_global_ingress_has_no_cluster() -> None:
     assert settings({"clusters": ["7=10.7.0.1:3479"]}).cluster == 0
 
 
+def test_heartbeats_can_stand_in_for_a_global_ingress_s_table_within_peers() -> None:
+    found = settings({"ingress_only": True, "redis": "redis://127.0.0.1", "peers": ["10.7.0.0/16"]})
+    assert (found.cluster, found.clusters, found.peers) == (None, {}, ("10.7.0.0/16",))
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -49,10 +54,7 @@ def test_a_global_ingress_has_no_cluster() -> None:
         ({"clusters": ["7=0.0.0.0:1"]}, "--clusters: '7=0.0.0.0:1' is a wildcard, expected the one address to use"),
         ({"clusters": ["7=8.8.8.8:1"]}, "--clusters: '7=8.8.8.8:1' is outside the private"),
         ({"ingress_only": True}, "--ingress-only is given without --clusters"),
-        (
-            {"ingress_only": True, "clusters": ["7=10.7.0.1:1"], "redis": "redis://127.0.0.1"},
-            "--ingress-only and --redis exclude each other: routes are those of a site",
-        ),
+        ({"ingress_only": True, "redis": "redis://127.0.0.1"}, "--ingress-only is given without --clusters"),
     ],
 )
 def test_what_cannot_be_is_said_with_its_place(flags: dict[str, object], message: str) -> None:

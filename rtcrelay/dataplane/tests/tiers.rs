@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use _dataplane::core::address::{Endpoint, Networks};
+use _dataplane::core::address::{Endpoint, Networks, PathKey};
 use _dataplane::core::clusters::{Clusters, preferred};
 use _dataplane::core::events::Events;
 use _dataplane::core::policy::Policy;
@@ -285,6 +285,51 @@ fn a_lost_relay_of_a_cluster_moves_only_its_own_flows() {
         network.sends(T7, via, [&datagram[..spp::HEADER], &scene::success()].concat());
     }
     assert_eq!(network.connect(INGRESS, client, T7), SEVEN[0]);
+}
+
+/// Media every 20 ms; says whether any went to a relay of the cluster that does not know the path.
+fn speak(network: &mut Network, client: &str, millis: u64) -> bool {
+    let mut went_elsewhere = false;
+    for _ in 0..millis / 20 {
+        network.pass(20);
+        went_elsewhere |= network.client_sends(INGRESS, client, &rtp()).dropped.contains(&DropReason::NoRoute);
+    }
+    went_elsewhere
+}
+
+#[test]
+fn media_leaves_a_silent_relay_after_a_second_if_there_is_another() {
+    let mut network = Network::new();
+    let lost = network.connect(INGRESS, CLIENTS[0], T7);
+    network.sites.get_mut(&address(&lost)).expect("there").lives = false;
+    assert!(!speak(&mut network, CLIENTS[0], 980));
+    assert!(speak(&mut network, CLIENTS[0], 100));
+}
+
+#[test]
+fn a_relay_that_stood_in_for_another_and_did_not_know_the_path_gets_its_next_check() {
+    for silence in [1_500, 2_500, 6_000, 20_000] {
+        let mut network = Network::new();
+        let lost = network.connect(INGRESS, CLIENTS[0], T7);
+        network.sites.get_mut(&address(&lost)).expect("there").lives = false;
+        speak(&mut network, CLIENTS[0], silence);
+        let via = network.connect(INGRESS, CLIENTS[0], T7);
+        assert_ne!(via, lost, "{silence} ms");
+        assert_eq!(network.media_arrives_at(INGRESS, CLIENTS[0]), [(T7.to_string(), via)]);
+    }
+}
+
+#[test]
+fn a_remembered_relay_stands_for_any_of_its_cluster() {
+    let network = Network::new();
+    let site = &network.sites[&address(INGRESS)];
+    for client in (1..=20).map(|n| format!("198.51.100.{n}:4000")) {
+        let key = PathKey { client: address(&client).into(), ingress: address(INGRESS).port() };
+        assert!(site.relay.restore(network.turn(site), key, address(SEVEN[0])));
+        let mut hops = Vec::new();
+        site.relay.flow(&key, |path, _| hops.extend(path.claims().map(|claim| SocketAddr::from(claim.next_hop))));
+        assert_eq!(hops, [address(&network.preferred(&client)[0])]);
+    }
 }
 
 #[test]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
+from store.played import relay_settings
 from store.server import Server, free_port, running
 
 from rtcrelay._dataplane import Event, Relay
+from rtcrelay.relay.cluster_table import ClusterTable
 from rtcrelay.relay.early_answers import EarlyAnswers, can_answer
 from rtcrelay.store.route_entry import PathKey, RouteEntry
 
@@ -72,7 +74,7 @@ def played() -> Iterator[PlayedRelay]:
 
 
 def answering(relay: PlayedRelay, url: str, password: str | None = None) -> EarlyAnswers:
-    answers = EarlyAnswers(cast(Relay, relay), url, password, 7)
+    answers = EarlyAnswers(cast(Relay, relay), url, password, ClusterTable(relay_settings()).lead)
     answers.start()
     return answers
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from store.played import relay_settings
 
 from rtcrelay._dataplane import Event
 from rtcrelay.errors import BackendError
 from rtcrelay.relay import route_cache
+from rtcrelay.relay.cluster_table import ClusterTable
 from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.route_cache import RouteCache
 from rtcrelay.store.route_entry import PathKey, RouteEntry, read_entry
@@ -107,7 +109,10 @@ class PlayedStore:
 @asynccontextmanager
 async def playing(**arguments: Any) -> AsyncIterator[tuple[PlayedRelay, PlayedStore, RouteCache]]:
     relay, store = PlayedRelay(), PlayedStore()
-    cache = RouteCache(relay, EventFeed(relay), store, cluster=7, name="10.0.0.5:3479", idle_seconds=60, **arguments)
+    table = ClusterTable(relay_settings())
+    cache = RouteCache(
+        relay, EventFeed(relay), store, meaning=table, name="10.0.0.5:3479", idle_seconds=60, **arguments
+    )
     task = asyncio.create_task(cache.run())
     await asyncio.sleep(0)
     try:
@@ -285,7 +290,8 @@ async def test_lost_events_are_known() -> None:
 
 async def test_flush_writes_what_waits_at_once() -> None:
     relay, store = PlayedRelay(), PlayedStore()
-    cache = RouteCache(relay, EventFeed(relay), store, cluster=7, name="r", idle_seconds=60)
+    table = ClusterTable(relay_settings())
+    cache = RouteCache(relay, EventFeed(relay), store, meaning=table, name="r", idle_seconds=60)
     relay.tell(*(PlayedEvent("established", client(port)) for port in range(1, 301)))
     cache.handle_events(relay.events()[0], 0)
     await cache.flush()

@@ -47,6 +47,11 @@ impl Clusters {
     pub fn cluster_of(&self, relay: &Endpoint) -> Option<u16> {
         self.cluster_of.get(relay).copied()
     }
+
+    /// The relays of the cluster whose relay an address is, itself among them.
+    pub fn beside(&self, relay: &Endpoint) -> Option<&[Endpoint]> {
+        self.cluster_of(relay).and_then(|cluster| self.relays(cluster))
+    }
 }
 
 /// Relays in the order in which a client's packets prefer them.

@@ -1,8 +1,9 @@
 //! Which next hops are dead.
 //!
 //! A next hop is dead when at least 3 s and 20 packets went there and nothing came back; an ICMP
-//! error shortens the time to 1 s, but alone proves nothing, for anybody can forge one. A few
-//! binding requests a second still go to a dead next hop, so it revives with its first answer.
+//! error shortens the time to 1 s, but alone proves nothing, for anybody can forge one. Where
+//! another one can take its place, a third and a half of that are enough. A few binding requests
+//! a second still go to a dead next hop, so it revives with its first answer.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -11,8 +12,27 @@ use super::address::Endpoint;
 use super::table::{Entry, Hashing, Table};
 use super::time::Time;
 
-const SILENCE: Duration = Duration::from_secs(3);
-const SILENCE_AFTER_ICMP: Duration = Duration::from_secs(1);
+/// How long nothing may come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    silence: Duration,
+    after_icmp: Duration,
+}
+
+impl Patience {
+    /// With a next hop that nobody can stand in for.
+    pub const LONG: Patience = Patience { silence: Duration::from_secs(3), after_icmp: Duration::from_secs(1) };
+    /// With one of several that are as good. Through each, every session is heard of four times a
+    /// second (announces), so that this is not loss; and an error costs little, for the first
+    /// thing that comes back ends it.
+    pub const SHORT: Patience = Patience { silence: Duration::from_secs(1), after_icmp: Duration::from_millis(500) };
+
+    /// With one of so many.
+    pub fn with_one_of(count: usize) -> Patience {
+        if count > 1 { Patience::SHORT } else { Patience::LONG }
+    }
+}
+
 const UNANSWERED: u32 = 20;
 /// Without packets for this long the count begins anew: a pause proves nothing.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -57,25 +77,25 @@ impl NextHops {
     /// Notes a packet on its way to a next hop and says whether to send it: always while it is
     /// alive, and ten requests a second while it is dead. One that does not fit into the table
     /// counts as alive.
-    pub fn sending(&self, next_hop: &Endpoint, is_request: bool, now: Time) -> bool {
+    pub fn sending(&self, next_hop: &Endpoint, is_request: bool, patience: Patience, now: Time) -> bool {
         if self.is_well(next_hop, now) {
             return true;
         }
         let (hash, mut shard) = self.table.shard(next_hop);
         if let Some(health) = shard.find(next_hop, hash) {
-            return health.sending(is_request, now);
+            return health.sending(is_request, patience, now);
         }
         shard.insert(Health::new(*next_hop, now), hash, now);
         true
     }
 
     /// Whether packets should go to a next hop. One that is not known is alive.
-    pub fn is_alive(&self, next_hop: &Endpoint, now: Time) -> bool {
+    pub fn is_alive(&self, next_hop: &Endpoint, patience: Patience, now: Time) -> bool {
         if self.is_well(next_hop, now) {
             return true;
         }
         let (hash, mut shard) = self.table.shard(next_hop);
-        shard.find(next_hop, hash).is_none_or(|health| !health.is_dead(now))
+        shard.find(next_hop, hash).is_none_or(|health| !health.is_dead(patience, now))
     }
 
     /// Notes a packet that came back.
@@ -149,13 +169,13 @@ impl Health {
         Health { next_hop, unanswered_since, unanswered: 1, last_sent, seen, icmp_at: None, revived_at: Time(0) }
     }
 
-    fn sending(&mut self, is_request: bool, now: Time) -> bool {
+    fn sending(&mut self, is_request: bool, patience: Patience, now: Time) -> bool {
         if self.unanswered == 0 || now.since(self.last_sent) >= PAUSE {
             (self.unanswered, self.unanswered_since) = (0, now);
         }
         self.unanswered = self.unanswered.saturating_add(1);
         (self.last_sent, self.seen) = (now, now);
-        if !self.is_dead(now) {
+        if !self.is_dead(patience, now) {
             return true;
         }
         let revives = is_request && now.since(self.revived_at) >= REVIVE_EVERY;
@@ -165,8 +185,8 @@ impl Health {
         revives
     }
 
-    fn is_dead(&self, now: Time) -> bool {
-        let limit = if self.icmp_at.is_some() { SILENCE_AFTER_ICMP } else { SILENCE };
+    fn is_dead(&self, patience: Patience, now: Time) -> bool {
+        let limit = if self.icmp_at.is_some() { patience.after_icmp } else { patience.silence };
         self.unanswered > UNANSWERED && now.since(self.unanswered_since) >= limit
     }
 }
@@ -196,7 +216,12 @@ mod tests {
 
     /// Sends a packet every 10 ms for `millis`, from `start`; says whether the last found it alive.
     fn send_for(table: &NextHops, start: u64, millis: u64) -> bool {
-        (0..=millis / 10).fold(true, |_, step| table.sending(&next_hop(), false, Time((start + step * 10) * 1000)))
+        send_patiently(table, Patience::LONG, start, millis)
+    }
+
+    fn send_patiently(table: &NextHops, patience: Patience, start: u64, millis: u64) -> bool {
+        (0..=millis / 10)
+            .fold(true, |_, step| table.sending(&next_hop(), false, patience, Time((start + step * 10) * 1000)))
     }
 
     #[test]
@@ -220,10 +245,15 @@ mod tests {
     fn ten_requests_a_second_go_to_a_dead_next_hop() {
         let table = NextHops::new(Hashing::default());
         send_for(&table, 0, 3000);
-        let sent = (0..1000).filter(|at| table.sending(&next_hop(), true, Time(3_010_000 + at * 1000))).count();
+        let sent = (0..1000)
+            .filter(|at| table.sending(&next_hop(), true, Patience::LONG, Time(3_010_000 + at * 1000)))
+            .count();
         assert_eq!(sent, 10);
         table.returned(&next_hop(), Time(4_050_000));
-        assert!(table.sending(&next_hop(), true, Time(4_100_000)) && table.sending(&next_hop(), true, Time(4_100_001)));
+        assert!(
+            table.sending(&next_hop(), true, Patience::LONG, Time(4_100_000))
+                && table.sending(&next_hop(), true, Patience::LONG, Time(4_100_001))
+        );
     }
 
     #[test]
@@ -262,13 +292,31 @@ mod tests {
     }
 
     #[test]
+    fn one_of_several_is_given_up_sooner() {
+        let short = Patience::with_one_of(2);
+        let table = NextHops::new(Hashing::default());
+        assert!(send_patiently(&table, short, 1000, 990));
+        assert!(!send_patiently(&table, short, 2000, 0));
+        assert!(!table.is_alive(&next_hop(), short, Time(2_000_000)));
+        assert!(
+            table.is_alive(&next_hop(), Patience::with_one_of(1), Time(2_000_000)),
+            "alone, it has its three seconds"
+        );
+        table.returned(&next_hop(), Time(2_005_000));
+        assert!(send_patiently(&table, short, 2020, 0));
+        table.icmp_error(&next_hop(), Time(2_025_000));
+        assert!(send_patiently(&table, short, 2030, 480));
+        assert!(!send_patiently(&table, short, 2520, 0));
+    }
+
+    #[test]
     fn an_answer_counts_also_while_the_next_hop_is_known_to_be_well() {
         let table = NextHops::new(Hashing::default());
         let other = std::net::SocketAddr::from(([10, 0, 0, 2], 7000)).into();
         for step in 0..2000 {
             let now = Time(1_000_000 + step * 3_000);
-            assert!(table.sending(&next_hop(), false, now), "answered all the time, for six seconds");
-            let is_alive = table.sending(&other, false, now);
+            assert!(table.sending(&next_hop(), false, Patience::LONG, now), "answered all the time, for six seconds");
+            let is_alive = table.sending(&other, false, Patience::LONG, now);
             assert_eq!(is_alive, step < 1000, "another one never answered");
             table.returned(&next_hop(), now);
         }

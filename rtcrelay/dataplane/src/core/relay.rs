@@ -13,7 +13,7 @@ use super::claims::{Claims, Proof};
 use super::clusters;
 use super::demux::{self, Class, Packet};
 use super::events::{Event, Events, What};
-use super::health::NextHops;
+use super::health::{NextHops, Patience};
 use super::legs::Legs;
 use super::limit::Limiter;
 use super::path::{Claim, MAX_CLAIMS, Path, Standing};
@@ -54,11 +54,7 @@ pub struct Hops {
 
 impl Hops {
     fn one(hop: Endpoint) -> Hops {
-        Hops::two(hop, None)
-    }
-
-    fn two(hop: Endpoint, other: Option<Endpoint>) -> Hops {
-        Hops { hops: [Some(hop), other, None, None] }
+        Hops { hops: [Some(hop), None, None, None] }
     }
 
     /// The places of the next hops.
@@ -279,9 +275,14 @@ impl Relay {
     }
 
     /// Takes an answer of the route cache. Refuses a next hop outside the policy's networks, and
-    /// a path that has a confirmed claim: what packets prove beats what a cache remembers.
+    /// a path that has a confirmed claim: what packets prove beats what a cache remembers. A relay
+    /// of another cluster stands for any of that cluster's.
     pub fn restore(&self, turn: Turn<'_>, key: PathKey, next_hop: SocketAddr) -> bool {
-        let next_hop = Endpoint::from(next_hop);
+        let mut next_hop = Endpoint::from(next_hop);
+        if let Some(relays) = turn.policy.clusters.beside(&next_hop) {
+            let Ok((relay, _)) = self.choose(turn, &key, relays, false) else { return false };
+            next_hop = relay;
+        }
         let known = turn.policy.transceivers.contains(&next_hop) || turn.policy.peers.contains(&next_hop);
         known && !key.client.is_nobody() && self.claims.restore(turn, key, next_hop)
     }
@@ -328,8 +329,8 @@ impl Relay {
             // The hop rule: what a relay forwards goes to a transceiver, so loops cannot be.
             To::Cluster(_) if from.is_peer => return Err(DropReason::SecondHop),
             To::Cluster(relays) => {
-                let (relay, revived) = self.choose(turn, &key, relays, true)?;
-                (relay, Some(Hops::two(relay, revived)))
+                let (relay, hops) = self.choose(turn, &key, relays, true)?;
+                (relay, Some(hops))
             }
         };
         if probe {
@@ -344,32 +345,44 @@ impl Relay {
         }
         match hops {
             Some(hops) => Ok(hops),
-            None if self.next_hops.sending(&next_hop, true, turn.now) => Ok(Hops::one(next_hop)),
+            None if self.next_hops.sending(&next_hop, true, Patience::LONG, turn.now) => Ok(Hops::one(next_hop)),
             None => Err(DropReason::NextHopDead),
         }
     }
 
     /// Chooses a relay of a cluster for a packet, and counts the packet as sent: the first live
-    /// one in the client's order. A request may go to a dead one before it as well, at the rate
-    /// of `NextHops`, so that it revives.
+    /// one in the client's order; if none is, the first whose silence proves nothing yet, for one
+    /// that stood in for another may not have known the path. A request goes to dead ones as well,
+    /// at the rate of `NextHops`, so that they revive: returns the choice, and all it goes to.
     fn choose(
         &self,
         turn: Turn<'_>,
         key: &PathKey,
         relays: &[Endpoint],
         is_request: bool,
-    ) -> Result<(Endpoint, Option<Endpoint>), DropReason> {
-        let mut revived = None;
+    ) -> Result<(Endpoint, Hops), DropReason> {
+        let patience = Patience::with_one_of(relays.len());
+        let (mut chosen, mut dead) = (None, [None; MAX_CLAIMS]);
         for relay in clusters::preferred(relays, &key.client) {
-            if self.next_hops.is_alive(relay, turn.now) {
-                self.next_hops.sending(relay, is_request, turn.now);
-                return Ok((*relay, revived));
+            if self.next_hops.is_alive(relay, patience, turn.now) {
+                chosen = Some(*relay);
+                break;
             }
-            if is_request && revived.is_none() && self.next_hops.sending(relay, true, turn.now) {
-                revived = Some(*relay);
+            if chosen.is_none() && self.next_hops.is_alive(relay, Patience::LONG, turn.now) {
+                chosen = Some(*relay);
+            } else if let Some(place) = dead.iter_mut().find(|place| place.is_none())
+                && is_request
+                && self.next_hops.sending(relay, true, patience, turn.now)
+            {
+                *place = Some(*relay);
             }
         }
-        revived.map(|relay| (relay, None)).ok_or(DropReason::ClusterDown)
+        if let Some(chosen) = chosen {
+            self.next_hops.sending(&chosen, is_request, patience, turn.now);
+            dead.rotate_right(1);
+            dead[0] = Some(chosen);
+        }
+        dead[0].map(|first| (first, Hops { hops: dead })).ok_or(DropReason::ClusterDown)
     }
 
     /// Sends any other packet to every confirmed claim of its path that the policy still allows.
@@ -401,6 +414,7 @@ impl Relay {
     /// dead relay of another cluster, to one that lives.
     fn next_hop(&self, turn: Turn<'_>, from: &From, claim: &Claim) -> Result<Endpoint, DropReason> {
         let Turn { policy, now, .. } = turn;
+        let mut relays = None;
         if !policy.transceivers.contains(&claim.next_hop) {
             if from.is_peer {
                 return Err(DropReason::SecondHop);
@@ -408,15 +422,16 @@ impl Relay {
             if !policy.peers.contains(&claim.next_hop) {
                 return Err(DropReason::EndpointForbidden);
             }
+            relays = policy.clusters.beside(&claim.next_hop);
         }
         if claim.key_id.is_some_and(|id| policy.ring.is_revoked(id)) {
             return Err(DropReason::UfragRevokedKey);
         }
-        if self.next_hops.sending(&claim.next_hop, false, now) {
+        let patience = Patience::with_one_of(relays.map_or(1, <[_]>::len));
+        if self.next_hops.sending(&claim.next_hop, false, patience, now) {
             return Ok(claim.next_hop);
         }
-        let cluster = policy.clusters.cluster_of(&claim.next_hop).and_then(|cluster| policy.clusters.relays(cluster));
-        let (relay, _) = self.choose(turn, &from.key, cluster.ok_or(DropReason::NextHopDead)?, false)?;
+        let (relay, _) = self.choose(turn, &from.key, relays.ok_or(DropReason::NextHopDead)?, false)?;
         Ok(relay)
     }
 
