@@ -31,11 +31,11 @@ class AiortcCall:
     """Largest absolute sample that came back, 0 to 32768."""
     messages: list[str] = field(default_factory=list)
 
-    async def until_frames(self, count: int, seconds: float = 15.0) -> None:
+    async def until_frames(self, count: int, seconds: float = 25.0) -> None:
         """Waits until so many audio frames came back."""
         await until(self._frames, lambda seen: seen >= count, f"{count} audio frames back", seconds)
 
-    async def until_message(self, message: str, seconds: float = 10.0) -> None:
+    async def until_message(self, message: str, seconds: float = 25.0) -> None:
         """Waits until a message came back."""
         await until(self._messages, lambda seen: message in seen, f"the message {message!r} back", seconds)
 

@@ -50,7 +50,7 @@ class BrowserCall:
         """One of the page's states: ready, microphone, signaling, connecting, connected, ..."""
         return str(await self.page.evaluate("window.rtcrelay?.state"))
 
-    async def until_state(self, wanted: str, seconds: float = 15.0) -> None:
+    async def until_state(self, wanted: str, seconds: float = 25.0) -> None:
         """Waits for a state; AssertionError names the one it hangs in."""
         # Polled from outside: what waits inside the page is an eval, which its content security policy forbids.
         what = f"the page's state {wanted!r}"
@@ -79,7 +79,7 @@ class BrowserCall:
         stats: dict[str, Any] = await self.page.evaluate("window.rtcrelay.readStats()")
         return stats
 
-    async def until_stats(self, name: str, at_least: float, seconds: float = 15.0) -> dict[str, Any]:
+    async def until_stats(self, name: str, at_least: float, seconds: float = 25.0) -> dict[str, Any]:
         """Polls until a figure is known and at least so large."""
 
         def is_there(seen: dict[str, Any] | None) -> bool:
@@ -87,11 +87,11 @@ class BrowserCall:
 
         return await until(self.stats, is_there, f"{name} >= {at_least}", seconds)
 
-    async def until_true(self, expression: str, seconds: float = 10.0) -> None:
+    async def until_true(self, expression: str, seconds: float = 25.0) -> None:
         """Polls until an expression of JavaScript is true."""
         await until(lambda: self.page.evaluate(expression), bool, expression, seconds)
 
-    async def echo(self, message: str, seconds: float = 10.0) -> None:
+    async def echo(self, message: str, seconds: float = 25.0) -> None:
         """Sends a message over the data channel and waits until it comes back."""
         await self.until_true("window.rtcrelay.channel?.readyState === 'open'", seconds)
         await self.page.evaluate("message => window.rtcrelay.channel.send(message)", message)

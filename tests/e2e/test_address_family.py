@@ -58,7 +58,7 @@ async def test_a_call_goes_on_when_its_client_changes_to_ipv6(dual: tuple[Site, 
         assert caller.local is not None
         assert caller.local[0] == "::1"
         before = caller.call.counts(0.0).audio_echoed
-        await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 100, "echoes over IPv6", 5.0)
+        await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 100, "echoes over IPv6", 20.0)
         (session,) = await node.admin.sessions()
         assert (session["client"], session["moves"]) == (format_address(caller.local), 1)
         assert session["path_validated"]

@@ -122,7 +122,7 @@ async def speak_and_settle(lab: Lab, page: Page, trips: Trips) -> tuple[dict[str
         await asyncio.sleep(0.3)
         return lab.path.up.media
 
-    await until(lambda: lab.admin.sessions(), bool, "a session", 10)
+    await until(lambda: lab.admin.sessions(), bool, "a session", 20.0)
     await until(spoken, lambda count: count >= PACKETS, f"{PACKETS} packets of audio", 45)
     await page.evaluate(HUSH)
 

@@ -12,7 +12,7 @@ from .waiting import until
 async def test_a_full_ice_server_hears_the_recording_and_is_heard() -> None:
     async with aiortc_server() as server, calling(server.url) as caller:
         call = caller.call
-        await caller.until(lambda: call.counts(0.0).audio_received >= 50, "aiortc's audio", 15.0)
+        await caller.until(lambda: call.counts(0.0).audio_received >= 50, "aiortc's audio", 20.0)
 
         async def heard() -> tuple[int, int]:
             return server.frames, server.loudest
@@ -30,17 +30,17 @@ async def test_a_data_channel_opens_and_echoes() -> None:
     async with aiortc_server() as server, calling(server.url, channel="echo") as caller:
         channel = caller.channel
         assert channel is not None
-        await caller.until(lambda: channel.is_open, "the channel did not open", 15.0)
+        await caller.until(lambda: channel.is_open, "the channel did not open", 20.0)
         assert channel.send("hello")
         assert channel.send(b"\x00\x01")
-        await caller.until(lambda: len(channel.messages) >= 2, "no echo", 10.0)
+        await caller.until(lambda: len(channel.messages) >= 2, "no echo", 20.0)
         assert list(channel.messages) == ["hello", b"\x00\x01"]
 
 
 async def test_the_end_of_the_call_reaches_the_other_side() -> None:
     async with aiortc_server() as server:
         async with calling(server.url) as caller:
-            await caller.until(lambda: caller.call.state is CallState.TALKING, "no keys", 15.0)
+            await caller.until(lambda: caller.call.state is CallState.TALKING, "no keys", 20.0)
 
         async def state() -> str:
             return server.peers[0].connectionState

@@ -18,7 +18,7 @@ async def test_the_call_goes_on_at_the_new_address_after_the_client_answered_its
         assert caller.local is not None
         assert caller.local != old
         before = caller.call.counts(0.0).audio_received
-        await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + 50, "audio follows", 5.0)
+        await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + 50, "audio follows", 20.0)
         await until(node.admin.stats, lambda stats: stats.count("validations_answered") >= 1, "an answered validation")
         stats = await node.admin.stats()
         assert stats.count("paths_moved") == 1
@@ -40,10 +40,12 @@ async def test_the_client_restarts_ice_and_moves_and_the_call_goes_on(site: Site
         await caller.restart_ice()
         assert caller.call.remote_ufrag != ufrag
         answered = caller.call.counts(0.0).checks_answered
-        await caller.until(lambda: caller.call.counts(0.0).checks_answered > answered, "a check with the new ones", 5.0)
+        await caller.until(
+            lambda: caller.call.counts(0.0).checks_answered > answered, "a check with the new ones", 20.0
+        )
         await caller.move()
         before = caller.call.counts(0.0).audio_received
-        await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + 50, "audio follows", 5.0)
+        await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + 50, "audio follows", 20.0)
         [session] = await node.admin.sessions()
         assert session["ufrag"] == caller.call.remote_ufrag
         stats = await node.admin.stats()

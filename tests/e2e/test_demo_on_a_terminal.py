@@ -32,6 +32,7 @@ class TerminalDemo:
 
     process: asyncio.subprocess.Process
     written: bytearray = field(default_factory=bytearray)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def text(self) -> str:
@@ -45,7 +46,7 @@ class TerminalDemo:
 
     async def end(self) -> int:
         status = await self.process.wait()
-        await asyncio.sleep(0.05)  # what it wrote last is still in the terminal
+        await self.closed.wait()  # what it wrote last may still be in the terminal
         return status
 
 
@@ -77,6 +78,7 @@ async def demo_on_terminal(
             demo.written.extend(os.read(ours, 65536))
         except OSError:  # the last process with the terminal has ended
             loop.remove_reader(ours)
+            demo.closed.set()
 
     loop.add_reader(ours, read)
     try:

@@ -37,8 +37,7 @@ async def demo(directory: Path) -> AsyncIterator[dict[str, Any]]:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(30):
-            yield json.loads(await process.stdout.readline())
+        yield json.loads(await asyncio.wait_for(process.stdout.readline(), 50))
     finally:
         process.send_signal(signal.SIGINT)
         await process.wait()

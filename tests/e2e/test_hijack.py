@@ -84,5 +84,5 @@ async def test_the_victims_call_goes_on_after_the_attacker_has_gone(site: Site) 
             await spoof(victim, attacker, site.relay.vip)
         await until(node.admin.sessions, lambda rows: len(rows) == 1, "the attacker's session gone")
         before = victim.call.counts(0.0).audio_echoed
-        await victim.until(lambda: victim.call.counts(0.0).audio_echoed >= before + 100, "echoes", 5.0)
+        await victim.until(lambda: victim.call.counts(0.0).audio_echoed >= before + 100, "echoes", 20.0)
         assert victim.call.counts(0.0).audio_lost == 0

@@ -88,14 +88,14 @@ async def test_the_synthetic_client_calls_moves_and_hangs_up_over_ipv6(lab: Lab)
         assert [format_address(candidate) for candidate in caller.call.candidates] == [lab.vip]
         await caller.until_talking()
         assert caller.channel is not None
-        await caller.until(lambda: caller.channel is not None and caller.channel.is_open, "no channel", 10.0)
+        await caller.until(lambda: caller.channel is not None and caller.channel.is_open, "no channel", 20.0)
         assert caller.local is not None
         assert caller.local[0] == "::1"
         assert (await lab.session())["client"] == format_address(caller.local)
         await lab.expect_route(format_address(caller.local))
         await caller.move()
         before = caller.call.counts(0.0).audio_received
-        await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + 50, "audio follows", 10.0)
+        await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + 50, "audio follows", 20.0)
 
         async def session() -> dict[str, Any]:
             return await lab.session()

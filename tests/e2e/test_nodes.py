@@ -89,7 +89,7 @@ async def scene_in(directory: Path) -> AsyncIterator[Scene]:
         try:
             await site.start()
             scene = Scene(site, server, f"http://127.0.0.1:{port}")
-            await until(scene.rows, lambda rows: len(rows) == 3, "all alive", 10.0)
+            await until(scene.rows, lambda rows: len(rows) == 3, "all alive", 20.0)
             yield scene
         finally:
             await site.stop()
@@ -132,7 +132,7 @@ async def test_calls_are_sent_elsewhere_and_come_back(tmp_path: Path) -> None:
 
         ended = asyncio.create_task(scene.command("drain", "a", "--deadline", "0s", "--wait", "--timeout", "20s"))
         with pytest.raises(PeerError):
-            await caller.until(lambda: False, "told that the call is over", 10.0)
+            await caller.until(lambda: False, "told that the call is over", 20.0)
         assert (await ended).status == 0
 
 
@@ -148,7 +148,7 @@ async def test_a_call_does_not_notice_that_valkey_stalls(tmp_path: Path) -> None
 async def goes_on(caller: Any) -> None:
     """Returns when a second of sound has come back."""
     before = caller.call.counts(0.0).audio_echoed
-    await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 50, "the call goes on", 2.0)
+    await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 50, "the call goes on", 20.0)
 
 
 async def test_who_ends_is_gone_and_who_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:

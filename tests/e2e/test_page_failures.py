@@ -14,7 +14,7 @@ from .browser import ALLOW_MICROPHONE, FAKE_MICROPHONE, BrowserCall, open_page, 
 pytestmark = requires_chromium
 
 
-async def failure(call: BrowserCall, seconds: float = 15.0) -> str:
+async def failure(call: BrowserCall, seconds: float = 25.0) -> str:
     """Presses the button and returns the words of the failure."""
     await call.press("Call")
     await call.until_state("failed", seconds)

@@ -61,7 +61,7 @@ async def speaking(tmp_path: Path) -> AsyncIterator[Site]:
 
 async def until_heard(caller: Caller, packets: int) -> None:
     before = caller.call.counts(0.0).audio_received
-    await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + packets, "audio", 10.0)
+    await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + packets, "audio", 20.0)
 
 
 def nomination(caller: Caller) -> bytes:

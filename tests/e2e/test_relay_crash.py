@@ -17,7 +17,7 @@ async def test_a_client_that_never_checks_again_is_brought_back_by_announces(sit
         assert await site.relay.daemon.kill() == -9
         await site.relay.daemon.start()
         before = caller.call.counts(0.0).audio_received
-        await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + 50, "audio is back", 5.0)
+        await caller.until(lambda: caller.call.counts(0.0).audio_received >= before + 50, "audio is back", 20.0)
         relay = await site.relay.admin.stats()
         assert relay.count("announces") >= 1
         assert relay.count("claims_learned") == 1

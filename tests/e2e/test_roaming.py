@@ -43,7 +43,7 @@ async def behind_nat(tmp_path: Path) -> AsyncIterator[tuple[Site, Nat]]:
         await site.stop()
 
 
-async def until_moved(node: Transceiver, nat: Nat, seconds: float = 15.0) -> dict[str, Any]:
+async def until_moved(node: Transceiver, nat: Nat, seconds: float = 25.0) -> dict[str, Any]:
     """Waits until the session is at the NAT's new port and that one has proved itself."""
 
     async def where() -> dict[str, Any]:
@@ -99,7 +99,7 @@ async def test_our_client_keeps_its_call_without_ever_nominating_again(
         await until_moved(node, nat)
         caller.call.mute(False, asyncio.get_running_loop().time())
         before = caller.call.counts(0.0).audio_echoed
-        await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 50, "echoes", 5.0)
+        await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 50, "echoes", 20.0)
         assert caller.call.counts(0.0).validations_answered >= 1
 
 
@@ -115,7 +115,7 @@ async def test_a_replayed_check_is_answered_and_moves_nothing(behind_nat: tuple[
             for check in nat.checks:
                 thief.sendto(check, site.relay.vip)
             before = caller.call.counts(0.0).audio_echoed
-            await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 100, "echoes go on", 5.0)
+            await caller.until(lambda: caller.call.counts(0.0).audio_echoed >= before + 100, "echoes go on", 20.0)
             stats = await node.admin.stats()
             assert stats.count("paths_moved") == 0
             assert stats.count("checks_repeated") >= len(nominations)

@@ -81,6 +81,14 @@ def echoed(call: Call) -> Callable[[], Any]:
     return read
 
 
+def all_echoed(*calls: Call) -> Callable[[], Any]:
+    async def read() -> bool:
+        counts = [call.counts(asyncio.get_running_loop().time()) for call in calls]
+        return all(each.audio_echoed == each.audio_sent for each in counts)
+
+    return read
+
+
 async def test_two_live_sessions_of_one_address_both_keep_every_packet(site: Site) -> None:
     node = site.transceivers[0]
     async with shared_socket() as shared:
@@ -90,7 +98,7 @@ async def test_two_live_sessions_of_one_address_both_keep_every_packet(site: Sit
         await until(echoed(second), lambda seen: seen >= 100, "echoes of the second call")
         for call in (first, second):
             call.mute(True, shared.loop.time())
-        await asyncio.sleep(0.2)
+        await until(all_echoed(first, second), lambda seen: seen, "every packet is back")
         for call in (first, second):
             counts = call.counts(shared.loop.time())
             assert call.state is CallState.TALKING
@@ -112,7 +120,7 @@ async def test_two_sessions_of_one_address_on_two_transceivers_both_keep_every_p
         await until(echoed(second), lambda seen: seen >= 100, "echoes of the second call")
         for call in (first, second):
             call.mute(True, shared.loop.time())
-        await asyncio.sleep(0.2)
+        await until(all_echoed(first, second), lambda seen: seen, "every packet is back")
         for call in (first, second):
             counts = call.counts(shared.loop.time())
             assert counts.audio_echoed == counts.audio_sent
@@ -126,7 +134,7 @@ async def test_a_port_that_is_reused_works_at_once_while_the_old_session_still_l
         await until(echoed(gone), lambda seen: seen >= 25, "echoes of the first call")
         shared.calls.remove(gone)  # vanished without a word, as a killed browser does
         fresh = await shared.call(node.url)
-        await until(echoed(fresh), lambda seen: seen >= 50, "echoes of the second call", 3.0)
+        await until(echoed(fresh), lambda seen: seen >= 50, "echoes of the second call", 20.0)
         counts = fresh.counts(shared.loop.time())
         assert counts.audio_unreturned == 0
         assert len(await node.admin.sessions()) == 2

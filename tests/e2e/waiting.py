@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], what: str, seconds: float = 15.0) -> T:
+async def until(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], what: str, seconds: float = 25.0) -> T:
     """Reads until what was read is wanted; AssertionError shows the last reading."""
     end = asyncio.get_running_loop().time() + seconds
     while True:
