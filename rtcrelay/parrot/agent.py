@@ -41,16 +41,6 @@ class RealtimeParrot:
         self._buffer = bytearray()
         self._heard_bytes = 0
         self._response: str | None = None
-        self._actions: dict[str, Callable[[dict[str, Any]], None]] = {
-            "session.update": self._update,
-            "input_audio_buffer.append": self._append,
-            "input_audio_buffer.commit": lambda event: self._commit(bytes(self._buffer)),
-            "input_audio_buffer.clear": self._clear,
-            "response.create": lambda event: self._say(bytes(self._buffer)),
-            "response.cancel": self._cancel,
-            "conversation.item.create": self._take_item,
-            "conversation.item.truncate": self._truncate,
-        }
         self._tell("session.created", session=self._session())
 
     def handle_event(self, text: str) -> None:
@@ -59,10 +49,10 @@ class RealtimeParrot:
         try:
             event = json.loads(text)
             kind = event["type"] if isinstance(event, dict) else None
-            action = self._actions.get(kind) if isinstance(kind, str) else None
+            action = _ACTIONS.get(kind) if isinstance(kind, str) else None
             if action is None:
                 raise EventError(f"the type {kind!r} is not known")
-            action(event)
+            action(self, event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = str(error) if isinstance(error, EventError) else f"this is no such event: {error!r}"
             about = event.get("event_id") if isinstance(event, dict) else None
@@ -112,6 +102,12 @@ class RealtimeParrot:
         content = [{"type": "input_audio", "transcript": None}]
         self._tell("conversation.item.added", item={"id": item, "type": "message", "role": "user", "content": content})
 
+    def _commit_buffer(self, event: dict[str, Any]) -> None:
+        self._commit(bytes(self._buffer))
+
+    def _respond(self, event: dict[str, Any]) -> None:
+        self._say(bytes(self._buffer))
+
     def _clear(self, event: dict[str, Any]) -> None:
         self._buffer.clear()
         self._tell("input_audio_buffer.cleared")
@@ -155,6 +151,19 @@ class RealtimeParrot:
 
     def _tell(self, kind: str, **fields: object) -> None:
         self._send(json.dumps({"type": kind, "event_id": _new("event"), **fields}))
+
+
+# Not in the object: bound methods in it would keep it, and all that it heard, until the next full garbage collection.
+_ACTIONS: Final[dict[str, Callable[[RealtimeParrot, dict[str, Any]], None]]] = {
+    "session.update": RealtimeParrot._update,
+    "input_audio_buffer.append": RealtimeParrot._append,
+    "input_audio_buffer.commit": RealtimeParrot._commit_buffer,
+    "input_audio_buffer.clear": RealtimeParrot._clear,
+    "response.create": RealtimeParrot._respond,
+    "response.cancel": RealtimeParrot._cancel,
+    "conversation.item.create": RealtimeParrot._take_item,
+    "conversation.item.truncate": RealtimeParrot._truncate,
+}
 
 
 def _format_of(session: dict[str, Any]) -> Sound | None:

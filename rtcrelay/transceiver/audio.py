@@ -27,7 +27,8 @@ _HEADER: Final = Struct("!BBHII")
 class AudioOut:
     """The packets that go to the client: one source, numbered without a gap."""
 
-    __slots__ = ("_end_at", "_is_silent", "_next", "_offset", "_second", "_sequence", "may_send", "ssrc", "timestamp")
+    __slots__ = ("_end_at", "_has_said_so", "_is_silent", "_next", "_offset", "_pauses", "_second", "_sequence",
+                 "may_send", "ssrc", "timestamp")  # fmt: skip
 
     def __init__(self, offer: AudioOffer, ssrc: int) -> None:
         self.ssrc = ssrc
@@ -43,9 +44,15 @@ class AudioOut:
         self._offset: int | None = None
         self._end_at = 0.0
         self._is_silent = True
+        self._pauses = offer.wants_dtx
+        self._has_said_so = False
 
     def write(self, payload: bytes, timestamp: int | None, marker: bool, now: float) -> bytes:
-        """The next RTP packet. ``timestamp``: see `Call.send_opus`."""
+        """The next RTP packet; empty if none is needed. ``timestamp``: see `Call.send_opus`.
+
+        A client that asks for discontinuous transmission (RFC 7587 ``usedtx``) gets the first of several packets
+        which say that there is silence, as libwebrtc sends it.
+        """
         duration = opus_duration(payload)
         silent = max(0.0, now - self._end_at) if self._end_at else 0.0
         if silent > SILENCE_SECONDS:
@@ -57,12 +64,14 @@ class AudioOut:
         else:
             wire, start = self._place(timestamp, silent), now
         self._end_at = start + duration / OPUS_CLOCK_HZ
+        self._next = wire + duration & 0xFFFF_FFFF
         if len(payload) > MAX_DTX_BYTES:
-            marker, self._is_silent = marker or self._is_silent, False
+            marker, self._is_silent, self._has_said_so = marker or self._is_silent, False, False
+        elif self._has_said_so and self._pauses:
+            return b""
         else:
-            self._is_silent = True
+            self._is_silent = self._has_said_so = True
         self.timestamp = wire = wire & 0xFFFF_FFFF
-        self._next = wire + duration
         sequence = self._sequence
         self._sequence = sequence + 1 & 0xFFFF
         return _HEADER.pack(0x80, self._second | 0x80 if marker else self._second, sequence, wire, self.ssrc) + payload

@@ -60,11 +60,13 @@ class Media:
         return self._handle_rtcp(srtp, packet, now) if is_rtcp(packet) else self._handle_rtp(srtp, packet, now)
 
     def write_opus(self, payload: bytes, timestamp: int | None, marker: bool, now: float) -> bytes | None:
-        """The packet for the next sound; None if there are no keys yet or nobody listens. `handle_sent` if it left."""
+        """The packet for the next sound; empty if none is needed, None if there are no keys yet or nobody listens.
+        `handle_sent` if it left."""
         srtp, audio = self.srtp, self._out
         if srtp is None or audio is None or not audio.may_send:
             return None
-        packet = srtp.protect(audio.write(payload, timestamp, marker, now))
+        plain = audio.write(payload, timestamp, marker, now)
+        packet = srtp.protect(plain) if plain else b""
         if packet is None:
             self._counters.drops[Drop.TOO_LONG_TO_SEND] += 1
         return packet

@@ -221,7 +221,9 @@ class Session:
         """See `Call.send_opus`."""
         now = self._host.now()
         packet = self.media.write_opus(payload, timestamp, marker, now)
-        if packet is None or self.link.send(packet, now) is None:
+        if not packet:
+            return packet is not None
+        if self.link.send(packet, now) is None:
             return False
         if len(payload) > MAX_DTX_BYTES:
             self.active_at = now

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -114,6 +116,19 @@ def test_nonsense_is_answered_with_an_error_event(client: Client, text: str) -> 
     (event,) = client.take()
     assert event["type"] == "error"
     assert event["error"]["message"]
+
+
+def test_what_a_parrot_heard_is_free_as_soon_as_its_client_left() -> None:
+    """Not at the next full garbage collection: that is megabytes later."""
+    client = Client()
+    client.append(b"".join(voice(24_000)))
+    gone = weakref.ref(client.parrot)
+    gc.disable()
+    try:
+        del client
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_the_server_wants_its_token() -> None:

@@ -25,7 +25,7 @@ from rtcrelay.client.demo.processes import Daemon, free_ports
 from rtcrelay.client.demo.site import Site, SiteOptions
 
 from . import mixture
-from .judge import EXACT, Finding, Tolerance, grown_types, judge_rest, judge_trend
+from .judge import EXACT, Finding, Tolerance, grown_types, judge_rest, judge_trend, leveled
 from .lives import Habits, Population
 from .observed import VARIABLE
 from .samples import Sample, Subject
@@ -43,6 +43,8 @@ WARM_UP_SECONDS = 300.0
 sessions that there ever were, by 2 % from the 2nd to the 10th minute and by 0.6 % in the 20 after that."""
 IDLE_SECONDS = 120.0
 """Longest wait until nothing is left: a vanished client's session lives 30 s, its path at the relay 60 s more."""
+RAMP_LIVES = 2.5
+"""Mean lives after which there are about as many sessions as there will be: before, every number grows."""
 SETTLE_SECONDS = 12.0
 """Then two looks inside are certain to be of the idle process."""
 _COUNTED = ("sessions", "flows", "tasks", "fds", "objects")
@@ -65,6 +67,8 @@ TREND: dict[str, Tolerance] = {
     "paths": Tolerance(0.25, 8),
     "flows": Tolerance(0.25, 8),
 }
+LEVELED = ("allocated_bytes", "blocks", "objects", "tasks", "fds", "sockets")
+"""Numbers that follow the sessions, of which there are sometimes more."""
 REST: dict[str, Tolerance] = {
     # What was in use once stays resident; what is in use says more.
     "rss_bytes": Tolerance(0.06, 2_500_000),
@@ -143,7 +147,11 @@ async def _soak(site: Site, parrot: Daemon, directory: Path, options: argparse.N
     starts = [len(subject.samples) for subject in subjects]
     began = time.monotonic()
     await _churn(population, subjects, options.seconds)
-    churned = [subject.samples[start:] for subject, start in zip(subjects, starts, strict=True)]
+    grown = began + min(options.seconds / 4, RAMP_LIVES * options.mean_life)
+    churned = [
+        [sample for sample in subject.samples[start:] if sample["at"] >= grown]
+        for subject, start in zip(subjects, starts, strict=True)
+    ]
     after = await _rest(population, subjects)
     stats = await node.admin.read("/v1/stats")
     return {
@@ -202,7 +210,11 @@ async def _rest(population: Population, subjects: Sequence[Subject]) -> list[Sam
 def _judge(samples: Sequence[Sample], before: Sample, after: Sample) -> list[Finding]:
     findings = []
     for name, tolerance in TREND.items():
-        points = [(sample["at"], sample[name]) for sample in samples if name in sample]
+        seen = [sample for sample in samples if name in sample]
+        values = [sample[name] for sample in seen]
+        if name in LEVELED and seen and all("sessions" in sample for sample in seen):
+            values = leveled(values, [sample["sessions"] for sample in seen], before[name])
+        points = [(sample["at"], value) for sample, value in zip(seen, values, strict=True)]
         if len(points) >= 6:
             findings.append(judge_trend(name, points, tolerance))
     for name, tolerance in REST.items():

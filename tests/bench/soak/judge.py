@@ -58,6 +58,14 @@ def judge_trend(name: str, points: Sequence[tuple[float, float]], tolerance: Tol
     return Finding(name, first, last, 3600 * slope, allowed, has_grown)
 
 
+def leveled(values: Sequence[float], population: Sequence[float], idle: float) -> list[float]:
+    """The values as they would have been with as many sessions at any time: what a session costs is known from the
+    median of both, and from what is there without any. What ended sessions leave behind stays in."""
+    typical = median(population)
+    each = (median(values) - idle) / typical if typical else 0.0
+    return [value - each * (count - typical) for value, count in zip(values, population, strict=True)]
+
+
 def judge_rest(name: str, before: float, after: float, tolerance: Tolerance) -> Finding:
     """What is left at two times without a session."""
     allowed = tolerance.of(before)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from .judge import EXACT, Tolerance, grown_types, judge_rest, judge_trend, theil_sen
+from .judge import EXACT, Tolerance, grown_types, judge_rest, judge_trend, leveled, theil_sen
 
 MEGABYTES = Tolerance(0.03, 1_500_000)
 
@@ -37,6 +37,15 @@ def test_a_leak_of_a_kilobyte_for_each_of_two_and_a_half_sessions_a_second_is_se
 
 def test_one_spike_is_no_growth() -> None:
     assert not judge_trend("rss_bytes", series(0.0, spike=500e6), MEGABYTES).has_grown
+
+
+def test_more_sessions_are_no_growth_and_what_they_leave_behind_is() -> None:
+    chance = random.Random(2)
+    population = [150 + at / 10 + chance.uniform(-30, 30) for at in range(360)]
+    for leak, has_grown in ((0.0, False), (10_000.0, True)):
+        values = [16e6 + 160_000 * count + leak * at for at, count in enumerate(population)]
+        points = list(zip(map(float, range(360)), leveled(values, population, 16e6), strict=True))
+        assert judge_trend("allocated_bytes", points, MEGABYTES).has_grown == has_grown
 
 
 def test_a_number_that_falls_has_not_grown() -> None:

@@ -180,3 +180,17 @@ def test_a_replaced_frame_function_is_the_one_that_is_called(network: Network) -
     network.pass_time(0.1)
     assert set(called) == {"second"}
     assert len(called) in (5, 6)
+
+
+def test_silence_that_need_not_be_sent_is_no_failure_to_send(network: Network) -> None:
+    class Quiet(Caller):
+        def offer(self, fingerprint: object) -> str:
+            return super().offer(fingerprint).replace("useinbandfec=1", "useinbandfec=1;usedtx=1")
+
+    caller = Quiet(network)
+    assert "usedtx=1" in caller.accepted.answer
+    caller.connect()
+    sent = [network.session.send_opus(payload) for payload in (b"\xf8word", b"\xf8", b"\xf8", b"\xf8", b"\xf8word")]
+    caller.pump()
+    assert sent == [True] * 5
+    assert [packet.payload for packet in caller.media] == [b"\xf8word", b"\xf8", b"\xf8word"]

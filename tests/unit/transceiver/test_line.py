@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
+from cryptography import x509
 
 from rtcrelay.transceiver.backends import find_backend
 from rtcrelay.transceiver.backends import line as module
 from rtcrelay.transceiver.backends.line import MAX_CONNECTIONS, Line, RubbishError, Service
 
+from .test_tls import write
 from .voices import SPEECH, Talk
 
 Handler = Callable[[web.WebSocketResponse], Awaitable[None]]
@@ -60,7 +65,9 @@ class User:
 
 
 @asynccontextmanager
-async def service(handler: Handler, status: int | None = None) -> AsyncIterator[tuple[Service, list[web.Request]]]:
+async def service(
+    handler: Handler, status: int | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Service, list[web.Request]]]:
     requests: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -76,7 +83,7 @@ async def service(handler: Handler, status: int | None = None) -> AsyncIterator[
     app.router.add_get("/", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     address = runner.addresses[0]
     try:
@@ -119,6 +126,39 @@ async def test_messages_pass_in_order_with_the_token_in_the_handshake() -> None:
         assert user.messages == [*map(str, range(100)), b"bytes"]
         assert requests[0].headers["Authorization"] == "Bearer a-token"
         assert line.dropped == 1
+
+
+@pytest.mark.parametrize("scheme", ["wss", "wss+pcm"])
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_a_service_with_tls_is_asked_for_a_certificate_before_it_gets_the_token(
+    scheme: str, is_trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = write(tmp_path, names=(x509.IPAddress(ip_address("127.0.0.1")),))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(cert, key)
+    if is_trusted:  # as an operator names an authority of their own
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    token = tmp_path / "token"
+    token.write_text("a-token-of-some-length")
+    token.chmod(0o600)
+    heard, ended = asyncio.Event(), asyncio.Event()
+
+    async def hear(socket: web.WebSocketResponse) -> None:
+        heard.set()
+        await listen(socket)
+
+    class Ended(Talk):
+        def hang_up(self, *, lost: bool = False) -> None:
+            super().hang_up(lost=lost)
+            ended.set()
+
+    async with service(hear, tls=tls) as (where, requests):
+        talk = Ended()
+        backend = find_backend(where.url.replace("ws:", f"{scheme}:"), token)(talk)
+        await asyncio.wait_for((heard if is_trusted else ended).wait(), 20.0)
+        backend.on_close()
+    assert [request.headers["Authorization"] for request in requests] == ["Bearer a-token-of-some-length"] * is_trusted
+    assert talk.end == (None if is_trusted else "lost")
 
 
 async def test_a_service_that_closes_in_order_is_done() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from itertools import pairwise
 
 import pytest
 
@@ -143,3 +144,20 @@ def test_srtp_follows_the_sequence_over_its_roll_overs(stream: Stream, profile: 
         assert packet is not None
         if number % 500:  # some are lost, also around the roll-over
             assert client.unprotect(packet) == plain
+
+
+def test_a_client_that_asks_for_pauses_gets_the_first_packet_of_silence_and_its_length_in_the_next_word() -> None:
+    stream = Stream()
+    stream.out = AudioOut(AudioOffer(111, 10, "sendrecv", wants_dtx=True), 7)
+    word, silence = stream.write(10.0), stream.write(10.02, payload=SILENCE)
+    assert [stream.out.write(SILENCE, None, False, 10.04 + 0.02 * n) for n in range(100)] == [b""] * 100
+    comfort = stream.write(12.04, payload=b"\xf8\x01\x02")
+    again = stream.write(12.06, payload=SILENCE)
+    assert (silence.sequence - word.sequence, comfort.sequence - silence.sequence) == (1, 1)
+    assert (step(silence, comfort), step(comfort, again)) == (101 * 960, 960)
+    assert (silence.marker, comfort.marker) == (False, True)
+
+
+def test_a_client_that_does_not_ask_for_pauses_gets_every_packet(stream: Stream) -> None:
+    packets = [stream.write(10 + 0.02 * n, payload=SILENCE) for n in range(50)]
+    assert [step(*pair) for pair in pairwise(packets)] == [960] * 49
