@@ -30,6 +30,7 @@ PYTHON = (sys.executable, "-P", "-m", "rtcrelay")
 SECONDS = 50
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: run the tests as root")
 pytestmark = [
+    pytest.mark.timeout(240),  # a dozen services start at once
     pytest.mark.requires(command="ip", install="apt-get install iproute2"),
     pytest.mark.requires(command="nsenter", install="apt-get install util-linux"),
     pytest.mark.requires(file="/dev/net/tun", install="modprobe tun"),
