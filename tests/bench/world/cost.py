@@ -28,9 +28,7 @@ async def cost(bed: Bed, ways: list[Way]) -> list[dict[str, Any]]:
             for relay, pid in pids.items():
                 cpu, forwarded = cpu_ns(pid) - before[relay][0], await _forwarded(bed, relay) - before[relay][1]
                 if forwarded > CALLS * SECONDS:
-                    rows.append(
-                        {"way": name, "relay": relay, "datagrams": forwarded, "cpu_us": cpu / forwarded / 1000}
-                    )
+                    rows.append({"way": name, "relay": relay, "datagrams": forwarded, "cpu_us": cpu / forwarded / 1000})
     return rows
 
 
@@ -58,5 +56,5 @@ def print_cost(rows: list[dict[str, Any]]) -> None:
 
 
 async def _forwarded(bed: Bed, relay: str) -> int:
-    stats = await bed.admin(relay).read("/v1/stats")
-    return int(stats["counters"]["forwarded"]) + int(stats["counters"]["returned"])
+    counters = (await bed.admin(relay).stats()).counters
+    return counters["public_in_packets"] + counters["internal_in_packets"]
