@@ -26,7 +26,8 @@ _CALL: Final = """async ([url, token, addresses]) => {
   await peer.setLocalDescription(await peer.createOffer());
   const response = await fetch(url, {method: "POST", body: peer.localDescription.sdp,
     headers: {"Content-Type": "application/sdp", "Authorization": "Bearer " + token}});
-  const keeps = line => !line.startsWith("a=candidate") || addresses.some(([ip, port]) => line.includes(` ${ip} ${port} `));
+  const told = line => addresses.some(([ip, port]) => line.includes(` ${ip} ${port} `));
+  const keeps = line => !line.startsWith("a=candidate") || told(line);
   const sdp = (await response.text()).split("\\r\\n").filter(keeps).join("\\r\\n");
   await peer.setRemoteDescription({type: "answer", sdp});
   window.session = new URL(response.headers.get("Location"), url).href;
