@@ -1,7 +1,7 @@
 """The controlling end of ICE on one UDP socket (RFC 8445), as much as a client of an ICE-lite server needs.
 
-Checks every candidate of the answer, nominates the first that answers, keeps consent fresh
-(RFC 7675) and answers the server's own checks. Law: no socket and no clock here.
+Checks every candidate of the answer, nominates the first that answers, keeps consent fresh (RFC 7675), goes on with
+another candidate when that one falls silent, and answers the server's own checks. Law: no socket and no clock here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # an alias of the stub, not of the module
 SETUP_SECONDS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 """When the checks before the first answer are sent, as browsers do; after that every second."""
 FAST_SECONDS = 0.5
-"""Between checks once one was not answered; chosen, browsers are faster still."""
+"""Between checks once one was not answered, and how long an answer is awaited where there is another candidate; chosen,
+browsers are faster still."""
 SETUP_LIMIT_SECONDS = 15.0
 """No answer until then: failed. What Chromium allows (measured: `failed` after 15 to 17.5 s)."""
 CONSENT_LIMIT_SECONDS = 30.0
@@ -49,7 +50,7 @@ class IceAgent:
         self.ufrag = ufrag
         self.password = password
         self.selected: Address | None = None
-        """The remote address that answered first; media goes there."""
+        """The remote address that answered first, or another one since it fell silent; media goes there."""
         self.failed = False
         """No consent (any more): nothing may be sent."""
         self.round_trip_seconds: float | None = None
@@ -61,6 +62,8 @@ class IceAgent:
         self._pending: OrderedDict[bytes, tuple[Address, float, bool]] = OrderedDict()
         self._out: deque[tuple[bytes, Address]] = deque()
         self._started_at = self._last_answer_at = 0.0
+        self._unanswered_since: float | None = None
+        """When the first check was sent that the selected address did not answer yet."""
         self._next_check_at: float | None = None
         self._rounds = 0
         self._nominated = self._was_nominated = False
@@ -118,7 +121,9 @@ class IceAgent:
             at = SETUP_SECONDS[self._rounds] if self._rounds < len(SETUP_SECONDS) else now - self._started_at + 1.0
             self._next_check_at = self._started_at + at
         else:
-            self._check(self.selected, now)
+            # Whoever is silent may be dead, or the way there: the first other one that answers takes its place.
+            for remote in self._remotes if self._is_silent(now) else [self.selected]:
+                self._check(remote, now)
             self._next_check_at = self._after_check(now)
 
     def handle_datagram(self, data: bytes, source: Address, now: float) -> bool:
@@ -144,6 +149,8 @@ class IceAgent:
         while len(self._pending) > _PENDING_LIMIT:
             self._pending.popitem(last=False)
         self._sent += 1
+        if remote == self.selected and self._unanswered_since is None:
+            self._unanswered_since = now
         self._out.append((request, remote))
 
     def _after_check(self, now: float) -> float | None:
@@ -151,8 +158,25 @@ class IceAgent:
             return now + 0.1
         if self._interval is None:
             return None
+        if self._has_choice:
+            return now + min(FAST_SECONDS, self._interval)  # an answer puts it off
         overdue = now - self._last_answer_at > self._interval + FAST_SECONDS
         return now + (min(FAST_SECONDS, self._interval) if overdue else self._interval)
+
+    @property
+    def _has_choice(self) -> bool:
+        """Whether there is another candidate to go on with. Who nominates once and for all goes down with his."""
+        return self._nominates_again and self._interval is not None and len(self._remotes) > 1
+
+    def _is_silent(self, now: float) -> bool:
+        since = self._unanswered_since
+        return self._has_choice and since is not None and now - since >= FAST_SECONDS
+
+    def _select(self, remote: Address, now: float) -> None:
+        """Nominates it at once."""
+        self.selected, self._nominated, self._unanswered_since = remote, False, None
+        self._next_check_at = now
+        self.handle_timer(now)
 
     def _on_request(self, data: bytes, message: StunMessage, source: Address) -> bool:
         """The server validates a path (or is a full agent): answered if it knows our password."""
@@ -176,11 +200,14 @@ class IceAgent:
         self._answered += 1
         self._last_answer_at = now
         self.round_trip_seconds = now - sent_at
-        if self.selected is None:
-            self.selected = remote
-            self._next_check_at = now
-            self.handle_timer(now)
-        elif not self._nominated and (nominating or (self._was_nominated and not self._nominates_again)):
+        if self.selected is None or (remote != self.selected and self._is_silent(now)):
+            self._select(remote, now)
+            return True
+        if remote == self.selected:
+            self._unanswered_since = None
+            if self._has_choice and self._nominated and self._interval is not None:
+                self._next_check_at = max(now, sent_at + self._interval)
+        if not self._nominated and (nominating or (self._was_nominated and not self._nominates_again)):
             self._nominated = self._was_nominated = True
             self._next_check_at = None if self._interval is None else now + self._interval
         return True

@@ -123,11 +123,16 @@ class Plan:
         return [host for host in self.hosts if host.role not in ("client", "router")]
 
     def _client_commands(self, host: Host) -> Iterator[str]:
-        yield f"addr add {host.public}/32 dev lo"
-        for link in self.world.links.public:
-            if link.begin == host.region:
-                yield f"link set p-{link.end} up mtu 1500"
-                yield f"route add {_public_network(self.number(link.end))} dev p-{link.end} src {host.public}"
+        links = [link for link in self.world.links.public if link.begin == host.region]
+        # The nearest first: browsers ask for the way to somewhere, and look for addresses on real interfaces only.
+        links.sort(key=lambda link: link.end != host.region)
+        for number, link in enumerate(links):
+            device = f"p-{link.end}"
+            yield f"link set {device} up mtu 1500"
+            if number == 0:
+                yield f"addr add {host.public}/32 dev {device}"
+                yield f"route add default dev {device} src {host.public}"
+            yield f"route add {_public_network(self.number(link.end))} dev {device} src {host.public}"
 
     def _router_commands(self, host: Host) -> Iterator[str]:
         number = self.number(host.region)

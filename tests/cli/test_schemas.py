@@ -115,6 +115,9 @@ ADMIN: tuple[tuple[str, str, str], ...] = (
 )
 ELSEWHERE = {
     "kill": "ends paths; tests/cli/test_flows.py and its neighbours read the answer",
+    "lab": "makes network namespaces; tests/cli/test_lab.py validates what lab commands print",
+    "lab_host": "as lab",
+    "lab_link": "as lab",
     "demo": "takes seconds; tests/e2e/test_demo.py validates what it prints",
 }
 LOG_RECORDS = {"session_ended": "a line of a transceiver's log, not of an output"}
@@ -125,6 +128,15 @@ NO_JSON = {
     "serve parrot": "as serve relay",
     "flows top": "a picture; flows list has the same rows",
     "capture": "writes pcapng",
+    "lab up": "makes network namespaces; tests/cli/test_lab.py validates what it prints",
+    "lab status": "as lab up",
+    "lab links": "as lab up",
+    "lab set": "as lab up",
+    "lab down": "says nothing, or that there was nothing",
+    "lab run": "prints what its command prints",
+    "lab kill": "says nothing",
+    "lab start": "says nothing",
+    "lab world": "is TOML",
     "nodes cordon": "prints node rows as nodes list; tests/cli/test_nodes.py",
     "nodes uncordon": "as nodes cordon",
     "nodes drain": "as nodes cordon",

@@ -131,6 +131,66 @@ def test_checks_come_faster_once_one_was_not_answered() -> None:
     assert [at for at, _, _ in server.seen][2:] == pytest.approx([2.5, 5.0, 5.5, 6.0, 6.5, 7.0])
 
 
+def nominated(remotes: tuple[Address, ...], **options: bool) -> tuple[IceAgent, Server]:
+    """An agent that uses the first of these addresses, at 0.0."""
+    agent = IceAgent("client", "client-password-22-chars", **options)
+    agent.start("server", "server-password-22-chars", list(remotes), 0.0)
+    server = Server(agent)
+    server.answer(0.0)
+    server.answer(0.0)
+    assert agent.selected == remotes[0]
+    server.seen.clear()
+    return agent, server
+
+
+def test_an_answer_that_does_not_come_has_the_other_candidate_checked_and_the_first_that_answers_is_nominated() -> None:
+    agent, server = nominated((VIP, OTHER))
+    server.run(0.0, 3.0, answering=False)
+    assert [(at, remote) for at, _, remote in server.seen] == [(2.5, VIP), (3.0, VIP), (3.0, OTHER)]
+    (check,) = (message for _, message, remote in server.seen if remote == OTHER)
+    assert not uses_candidate(check)
+    assert agent.selected == VIP
+    agent.handle_datagram(stun.write_binding_success(check.transaction, CLIENT, "server-password-22-chars"), OTHER, 3.2)
+    assert agent.selected == OTHER
+    [(_, nomination, remote)] = server.take(3.2)
+    assert remote == OTHER
+    assert uses_candidate(nomination)
+
+
+def test_with_two_candidates_an_address_that_answers_is_checked_as_often_as_with_one() -> None:
+    agent, server = nominated((VIP, OTHER))
+    server.run(0.0, 8.0)
+    assert [(at, remote) for at, _, remote in server.seen] == [(2.5, VIP), (5.0, VIP), (7.5, VIP)]
+    assert agent.selected == VIP
+
+
+def test_a_late_answer_of_another_candidate_moves_nothing_while_the_selected_one_answers() -> None:
+    agent, server = started(remotes=(VIP, OTHER))
+    first, second = server.take(0.0)
+    for (_, check, remote), at in ((first, 0.1), (second, 0.2)):
+        answer = stun.write_binding_success(check.transaction, CLIENT, "server-password-22-chars")
+        agent.handle_datagram(answer, remote, at)
+    assert agent.selected == VIP
+
+
+def test_an_address_that_answers_again_in_time_stays_selected() -> None:
+    agent, server = nominated((VIP, OTHER))
+    server.run(0.0, 2.5, answering=False)
+    agent.handle_timer(3.0)
+    to_vip, to_other = server.take(3.0)
+    for (_, check, remote), at in ((to_vip, 3.1), (to_other, 3.2)):
+        answer = stun.write_binding_success(check.transaction, CLIENT, "server-password-22-chars")
+        agent.handle_datagram(answer, remote, at)
+    assert agent.selected == VIP
+
+
+def test_who_nominates_once_stays_with_his_candidate() -> None:
+    agent, server = nominated((VIP, OTHER), nominates_again=False)
+    server.run(0.0, 10.0, answering=False)
+    assert {remote for _, _, remote in server.seen} == {VIP}
+    assert agent.selected == VIP
+
+
 def test_after_a_move_the_pair_is_nominated_again_at_once() -> None:
     agent, server = started()
     server.answer(0.0)
