@@ -12,14 +12,10 @@ from rtcrelay.http.problems import Problem
 
 _BODY_SECONDS: Final = 10.0
 """A body that takes longer is not waited for."""
-_READ: Final = "rtcrelay_body"
 
 
 async def read_body(request: web.Request, most: int) -> bytes:
-    """A body of at most ``most`` bytes, also when it was read before. Raises Problem: 413, 408, or 400 if it does not
-    come to its end."""
-    if (known := request.get(_READ)) is not None:
-        return bytes(known)
+    """A body of at most ``most`` bytes. Raises Problem: 413, 408, or 400 if it does not come to its end."""
     too_large = f"the body has more than {most} bytes"
     if request.content_length is not None and request.content_length > most:
         raise Problem(413, too_large)
@@ -34,7 +30,6 @@ async def read_body(request: web.Request, most: int) -> bytes:
         raise Problem(408, "the body took too long to come") from None
     except (ConnectionError, web.RequestPayloadError):  # the client left, or its chunks are none
         raise Problem(400, "the body did not come to its end") from None
-    request[_READ] = body
     return body
 
 

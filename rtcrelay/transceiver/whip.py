@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -66,7 +66,7 @@ def make_app(front: Front, forwarder: Forwarder | None = None) -> web.Applicatio
     return app
 
 
-_Reader: TypeAlias = Callable[[web.Request], Awaitable[CallRequest]]
+_Reader: TypeAlias = Callable[[web.Request, bytes], CallRequest]
 
 
 class _Signaling:
@@ -86,9 +86,10 @@ class _Signaling:
         self._access.authorize(request)
         counts = self._transceiver.counters.counts
         try:
-            if self._siblings is not None and (answer := await self._siblings.offer(request)) is not None:
+            body = await read_body(request, MAX_BYTES)
+            if self._siblings is not None and (answer := await self._siblings.offer(request, body)) is not None:
                 return answer
-            offer, session = await read(request)
+            offer, session = read(request, body)
             ingresses = read_ingresses(request.headers.get(INGRESS_HEADER, ""))
             accepted = self._transceiver.create_session(offer, ingresses, session)
         except (SdpError, OverloadedError, Problem) as error:
@@ -105,7 +106,8 @@ class _Signaling:
     async def patch(self, request: web.Request) -> web.Response:
         """A fragment: 204 for candidates, 200 for an ICE restart."""
         self._access.authorize(request)
-        text = await _read_text(request, FRAGMENT_TYPE, _ACCEPT_PATCH)
+        require_type(request, FRAGMENT_TYPE, _ACCEPT_PATCH)
+        text = _text(await read_body(request, MAX_BYTES), 400)
         resource = request.match_info["resource"]
         placed = self._transceiver.find(resource)
         if placed is None:
@@ -145,15 +147,13 @@ class _Signaling:
         return {"X-Rtcrelay-Node": self._transceiver.settings.node}
 
 
-async def _read_offer(request: web.Request) -> CallRequest:
-    return CallRequest(await _read_text(request, _OFFER_TYPE, {"Accept-Post": _OFFER_TYPE}), None)
+def _read_offer(request: web.Request, body: bytes) -> CallRequest:
+    require_type(request, _OFFER_TYPE, {"Accept-Post": _OFFER_TYPE})
+    return CallRequest(_text(body, 422), None)
 
 
-async def _read_text(request: web.Request, content_type: str, headers: dict[str, str]) -> str:
-    """A body of the right type and a bounded length. Raises Problem."""
-    require_type(request, content_type, headers)
-    body = await read_body(request, MAX_BYTES)
+def _text(body: bytes, status: int) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError:
-        raise Problem(400 if content_type == FRAGMENT_TYPE else 422, "the body is not UTF-8") from None
+        raise Problem(status, "the body is not UTF-8") from None

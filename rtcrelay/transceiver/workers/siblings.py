@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from rtcrelay.http.body import read_body
 from rtcrelay.http.courier import Courier, DistrustError, UnreachableError
 from rtcrelay.http.forward import GONE
 from rtcrelay.http.ingresses import INGRESS_HEADER
 from rtcrelay.http.problems import Handler, Problem
 from rtcrelay.http.server import bound
-from rtcrelay.rtc.sdp import MAX_BYTES
 from rtcrelay.transceiver.counters import Count
 from rtcrelay.transceiver.workers.board import Board, Row
 
@@ -95,12 +93,11 @@ class Siblings:
         """How they fare."""
         return [row for row in self._board.rows() if row.worker != self.place.worker]
 
-    async def offer(self, request: web.Request) -> web.Response | None:
-        """The answer of another worker to a new call; None if it is this one's. Raises Problem as `read_body`."""
+    async def offer(self, request: web.Request, body: bytes) -> web.Response | None:
+        """The answer of another worker to a new call; None if it is this one's."""
         worker = self.choose()
         if worker is None:
             return None
-        body = await read_body(request, MAX_BYTES)
         told = request.headers.get(INGRESS_HEADER)
         self._under_way[worker] += 1
         try:
