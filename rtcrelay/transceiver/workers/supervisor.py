@@ -124,12 +124,14 @@ class Supervisor:
             self._end()
 
     def _reload(self) -> None:
+        if self._is_ending:
+            return
         sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             self._work.reload()
         except RtcrelayError as error:
             log.error("not reloaded, everything stays as it was: %s", error)
-            sd_notify("READY=1")
+            self._say_ready()
             return
         running = [worker for worker in self._workers if worker.pid]
         before = {worker.number: self._board.row(worker.number).readies for worker in running}
@@ -196,16 +198,20 @@ class Supervisor:
         if not self._was_ready and ready == len(rows) and not self._is_ending:
             self._was_ready = True
             log.info("all %d workers are ready", ready)
-            sd_notify("READY=1")
+            self._say_ready()
         if self._reloading is not None:
             until, before = self._reloading
             if now >= until or all(row.readies > before.get(row.worker, -1) for row in rows if row.pid):
                 self._reloading = None
-                sd_notify("READY=1")
+                self._say_ready()
         text = f"STATUS={ready} of {len(rows)} workers run"
         if self._was_ready and not self._is_ending and text != self._told:
             self._told = text
             sd_notify(text)
+
+    def _say_ready(self) -> None:
+        if self._was_ready:
+            sd_notify("READY=1")
 
     # -- processes
 
@@ -268,12 +274,14 @@ class Supervisor:
         row, error = self._board.row(worker.number), _hear(worker.words)
         pid, worker.pid = worker.pid, 0
         self._board.clear(worker.number)
+        if self._reloading is not None:
+            self._reloading[1].pop(worker.number, None)  # the next process reads everything anyway
         if self._is_ending:
             return
         if error is not None and not self._was_ready:
             raise error
         now = time.monotonic()
-        is_quick = code != 0 and (now - worker.started_at < QUICK_SECONDS or not row.readies)
+        is_quick = not row.readies or (code != 0 and now - worker.started_at < QUICK_SECONDS)
         worker.quick_deaths = worker.quick_deaths + 1 if is_quick else 0
         pause = min(_MAX_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (worker.quick_deaths - 1)) if is_quick else 0.0
         why = str(error) if error is not None else _end_of(code)
