@@ -30,8 +30,20 @@ log = logging.getLogger("rtcrelay")
 """The logger above all of the package's."""
 
 
+_supervisor: Callable[[str], None] | None = None
+
+
+def notify_supervisor(take: Callable[[str], None]) -> None:
+    """Has ``take`` hear what `sd_notify` says: this process is a part of a service, and the parent speaks for it."""
+    global _supervisor
+    _supervisor = take
+
+
 def sd_notify(state: str) -> None:
     """Tells the service manager, as sd_notify(3): ``READY=1``, ``STATUS=…``. Without one it does nothing."""
+    if _supervisor is not None:
+        _supervisor(state)
+        return
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -88,7 +100,7 @@ class Watchdog:
 
     def start(self) -> None:
         """Begins, if the service manager asked for it."""
-        limit = watchdog_seconds(os.environ)
+        limit = None if _supervisor is not None else watchdog_seconds(os.environ)
         if limit is not None:
             sd_notify("WATCHDOG=1")
             self._timer = self._loop.call_later(limit / 2, self.start)
@@ -199,12 +211,21 @@ def set_up_logging(form: str, *, verbosity: int = 0) -> None:
     log.setLevel(logging.WARNING if verbosity < 0 else logging.INFO if verbosity == 0 else logging.DEBUG)
 
 
+def mark_logs(worker: int) -> None:
+    """Says in every record from now on which worker speaks."""
+    _marks["worker"] = worker
+
+
+_marks: dict[str, int] = {}
+
+
 class _TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         self.converter = time.gmtime
-        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s%(marks)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
+        record.marks = "".join(f" {name}={value}" for name, value in _marks.items())
         # One record is one line, whatever a peer managed to get into it.
         return super().format(record).replace("\r", "\\r").replace("\n", "\n  ")
 
@@ -216,6 +237,7 @@ class _JsonFormatter(logging.Formatter):
             "time": f"{stamp}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
+            **_marks,
             "message": record.getMessage(),
         }
         line.update(getattr(record, "fields", {}))  # of records that a program wants to read

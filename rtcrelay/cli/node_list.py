@@ -85,7 +85,7 @@ def get(options: Listing, flags: Flags, name: Annotated[str, _NODE]) -> ExitStat
     """Show all that a node says of itself. Exits with 1 if none of that name is alive."""
     from rtcrelay.store.directory import now_ms, read_nodes
 
-    found = [row_of(node, now_ms()) for node in with_store(flags, options.config, read_nodes).named(name)]
+    found = [row_of(node, now_ms()) for node in with_store(flags, options.config, read_nodes).meant(name)]
     if len(found) == 1:
         show_fields(found[0], WIDE, options)
     elif found:  # one of each cluster

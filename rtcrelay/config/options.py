@@ -20,6 +20,8 @@ MEDIA_PORT = 7000
 """UDP port of a transceiver's shared socket."""
 HTTP_PORT = 8080
 """TCP port of a transceiver's signaling."""
+MAX_WORKERS = 64
+"""Of a transceiver. Their numbers have six bits in sessions' URLs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +131,11 @@ INSECURE_PUBLIC = Setting(
 )
 
 
-def _admin(name: str) -> Setting:
+def _admin(name: str, more: str = "") -> Setting:
     return Setting(
         "admin",
         "SOCKET",
-        "Unix socket of the admin interface; none for no admin interface.",
+        f"Unix socket of the admin interface; none for no admin interface.{more}",
         lambda value: None if value == "none" else text.parse_path(value),
         default_help=f"{name} in $RUNTIME_DIRECTORY or /run/rtcrelay",
     )
@@ -193,7 +195,7 @@ RELAY = (
         "Where this cluster's transceivers are: CIDR, CIDR:PORT, CIDR:FIRST-LAST or [CIDR6]:PORT. Nothing else is ever"
         " forwarded to.",
         text.parse_network_ports,
-        f"127.0.0.0/8:{MEDIA_PORT}",
+        f"127.0.0.0/8:{MEDIA_PORT}-{MEDIA_PORT + MAX_WORKERS - 1}",
         many=True,
     ),
     Setting("peers", "CIDR", "Where other relays' internal addresses are.", text.parse_network, many=True),
@@ -271,11 +273,27 @@ TRANSCEIVER = (
         f"127.0.0.1:{PUBLIC_PORT}",
         many=True,
     ),
-    Setting("node", "NAME", "Name in logs, status and socket names.", text.parse_name, default_help="the host's name"),
+    Setting(
+        "workers",
+        "N",
+        "Processes, 1 to 64; one for each processor that is to carry calls. Each has a UDP port of its own: those of"
+        " --media (and --direct) and the N-1 after them. All share --http and --metrics.",
+        text.whole_number(1, MAX_WORKERS),
+        "1",
+        short="-w",
+    ),
+    Setting(
+        "node",
+        "NAME",
+        "Name in logs, status and socket names; of workers NAME-w0, NAME-w1 and so on.",
+        text.parse_name,
+        default_help="the host's name",
+    ),
     Setting(
         "node_id",
         "N",
-        "Number in the relays' node table, 0 to 4294967295; necessary if --media is IPv6.",
+        "Number in the relays' node table, 0 to 4294967295; necessary if --media is IPv6. Workers take it and the ones"
+        " after it.",
         text.whole_number(0, 2**32 - 1),
     ),
     CLUSTER,
@@ -325,7 +343,13 @@ TRANSCEIVER = (
         "File with the Bearer token for a backend behind a WebSocket.",
         text.parse_path,
     ),
-    Setting("max_sessions", "N", "Sessions at once, 1 to 100000.", text.whole_number(1, 100_000), "500"),
+    Setting(
+        "max_sessions",
+        "N",
+        "Sessions at once, 1 to 100000; of each worker.",
+        text.whole_number(1, 100_000),
+        "500",
+    ),
     Setting(
         "max_session_duration",
         "DURATION",
@@ -361,7 +385,7 @@ TRANSCEIVER = (
     Setting(
         "direct", "ADDR", "Also take media at this UDP address without a relay (no SPP).", text.address(concrete=True)
     ),
-    _admin("transceiver-NODE.sock"),
+    _admin("transceiver-NODE.sock", " Of workers SOCKET-w0.sock and so on."),
     METRICS,
     Setting(
         "cors_origin",

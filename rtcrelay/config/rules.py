@@ -13,6 +13,7 @@ from rtcrelay.config.redis_url import printable_url, url_has_password
 from rtcrelay.config.settings import ParrotSettings, RelaySettings, SignalingSettings, TransceiverSettings
 from rtcrelay.config.sources import Value, load_files, resolve
 from rtcrelay.config.text import Address
+from rtcrelay.config.workers import check_workers, sockets_of
 from rtcrelay.daemon import runtime_directories, runtime_directory
 from rtcrelay.errors import ConfigError
 
@@ -73,11 +74,13 @@ def transceiver_settings(
             f"{media.origin}: {media.words[0]!r} is IPv6, which does not fit into a ufrag",
             hint="give this transceiver a --node-id, and the relays its address in --nodes ID=ADDR",
         )
+    check_workers(found)
     return TransceiverSettings(
         http=http.parsed,
         media=media.parsed,
         ingresses=found["ingress"].parsed,
         node=found["node"].parsed,
+        workers=found["workers"].parsed,
         relays=found["relays"].parsed,
         key_file=_key_file(found["key_file"]),
         node_id=found["node_id"].parsed,
@@ -205,7 +208,7 @@ def find_admin_sockets(
             continue
         for word in named or (None,):
             value = resolve(program, setting, {"admin": word}, files, environ)
-            found += [value.parsed] if value.parsed is not None else []
+            found += sockets_of(value.parsed) if value.parsed is not None else []
     if not found:
         found = [path for place in runtime_directories(environ) for path in sorted(place.glob("*.sock"))]
     return list(dict.fromkeys(found))

@@ -87,6 +87,10 @@ class TransceiverSettings:
     """Networks of the relays' internal addresses."""
     key_file: Path
     """The key ring."""
+    workers: int = 1
+    """Processes."""
+    worker: int | None = None
+    """Which of them this is, from 0; None: the only one, or the parent of all. See `config.workers`."""
     node_id: int | None = None
     """The node id for ufrags; never None if ``media`` is IPv6."""
     cluster: int = 0

@@ -24,7 +24,7 @@ CONNECT_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 5.0
 MAX_UNDER_WAY: Final = 64
 """Connections at once; more wait for their turn, up to `CONNECT_SECONDS`."""
-_MAX_ANSWER_BYTES: Final = 65_536
+MAX_ANSWER_BYTES: Final = 65_536
 """As much as a session description may have."""
 _REQUEST_HEADERS: Final = ("Authorization", "Content-Type", "If-Match")
 _RESPONSE_HEADERS: Final = (
@@ -47,9 +47,9 @@ class DistrustError(Exception):
 class Courier:
     """Carries requests. A context manager: connections are kept open between requests."""
 
-    def __init__(self, tls: Callable[[], TlsPeer | None] = lambda: None) -> None:
-        """``tls`` is asked for every request; None: plain HTTP."""
-        self._tls = tls
+    def __init__(self, tls: Callable[[], TlsPeer | None] = lambda: None, *, most_bytes: int = MAX_ANSWER_BYTES) -> None:
+        """``tls`` is asked for every request; None: plain HTTP. ``most_bytes``: what an answer may have."""
+        self._tls, self._most_bytes = tls, most_bytes
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Courier:
@@ -98,10 +98,10 @@ class Courier:
             ssl=context or True,
             server_hostname=name,
         ) as answer:
-            content = await answer.content.read(_MAX_ANSWER_BYTES + 1)
-            while len(content) <= _MAX_ANSWER_BYTES and (part := await answer.content.read(_MAX_ANSWER_BYTES)):
+            content = await answer.content.read(self._most_bytes + 1)
+            while len(content) <= self._most_bytes and (part := await answer.content.read(self._most_bytes)):
                 content += part
-            if len(content) > _MAX_ANSWER_BYTES:
+            if len(content) > self._most_bytes:
                 raise Problem(502, "the transceiver answered too much")
             kept = {name: answer.headers[name] for name in _RESPONSE_HEADERS if name in answer.headers}
             if answer.status == 201 and "Location" in answer.headers:  # not a redirect's

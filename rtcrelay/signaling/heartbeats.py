@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from rtcrelay.config.text import address
@@ -73,4 +74,17 @@ class HeartbeatReader:
                 self._counters.counts[Count.HEARTBEATS_REFUSED] += 1
                 continue
             found[node.cluster_id].append(TransceiverState(node.node, where, node.state, node.load.used, node.load.max))
-        return found
+        return {cluster: _by_address(states) for cluster, states in found.items()}
+
+
+def _by_address(states: Iterable[TransceiverState]) -> list[TransceiverState]:
+    """The workers of a machine as one: they share its address, and spread the calls that come there."""
+    found: dict[Address, TransceiverState] = {}
+    for one in states:
+        other = found.get(one.address)
+        if other is not None and "serving" in (one.state, other.state):
+            rest = [each for each in (other, one) if each.state == "serving"]
+            sessions, most = sum(each.sessions for each in rest), sum(each.max_sessions for each in rest)
+            one = replace(other, state="serving", sessions=sessions, max_sessions=most)
+        found[one.address] = one
+    return list(found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ class Nodes:
     def named(self, name: str, cluster: int | None = None) -> list[Heartbeat]:
         """The nodes with a name, of any or one cluster."""
         return [node for node in self.found if node.node == name and cluster in (None, node.cluster)]
+
+    def meant(self, name: str, cluster: int | None = None) -> list[Heartbeat]:
+        """As `named`; if there is none, the workers of the transceiver that was given this name."""
+        worker = re.compile(re.escape(name) + r"-w\d{1,2}", re.ASCII)
+        return self.named(name, cluster) or [
+            node for node in self.found if worker.fullmatch(node.node) and cluster in (None, node.cluster)
+        ]
 
 
 async def read_nodes(store: Store) -> Nodes:

@@ -19,7 +19,7 @@ def find_nodes(nodes: Nodes, names: Sequence[str], cluster: int | None) -> list[
     """The nodes with these names. Raises UsageError if one is not alive, or there are several in several clusters."""
     found = []
     for name in dict.fromkeys(names):
-        known = nodes.named(name, cluster)
+        known = nodes.meant(name, cluster)
         if not known:
             where = "" if cluster is None else f" in cluster {cluster}"
             raise UsageError(
@@ -27,9 +27,11 @@ def find_nodes(nodes: Nodes, names: Sequence[str], cluster: int | None) -> list[
                 hint="'rtcrelay nodes list' has those that are",
                 status=ExitStatus.PROBLEM,
             )
-        if len(known) > 1:
-            clusters = " and ".join(str(node.cluster) for node in known)
-            raise UsageError(f"there is a node {name!r} in clusters {clusters}", hint="--cluster ID names one")
+        if len(clusters := {node.cluster: None for node in known}) > 1:
+            raise UsageError(
+                f"there is a node {name!r} in clusters {' and '.join(map(str, clusters))}",
+                hint="--cluster ID names one",
+            )
         found += known
     return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import os
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -59,6 +60,14 @@ def load_secrets(settings: TransceiverSettings) -> tuple[KeyFile, str | None]:
     return keys, read_token(settings.auth_token_file)
 
 
+def take_up(old: TransceiverSettings, new: TransceiverSettings) -> TransceiverSettings:
+    """What holds after a reload of ``new``. Raises ConfigError if that cannot be."""
+    taken = dataclasses.replace(old, **{name: getattr(new, name) for name in RELOADABLE})
+    if not taken.ingresses and taken.direct is None:
+        raise ConfigError("there would be no address that clients can send to", hint="--ingress VIP:PORT")
+    return taken
+
+
 class Control:
     """One running transceiver."""
 
@@ -74,6 +83,7 @@ class Control:
         self._loop = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
         self._watchdog = Watchdog(self._loop)
+        self._parent = os.getppid()
         self._is_ending = False
         self._ending_rest: asyncio.TimerHandle | None = None
         self.standing = Standing()
@@ -84,8 +94,8 @@ class Control:
 
     async def serve(self) -> None:
         """Handles signals until the end; every session is over then, and was told."""
-        for number in END_SIGNALS:
-            self._loop.add_signal_handler(number, self.end)
+        for number, handler in self._end_handlers().items():
+            self._loop.add_signal_handler(number, handler)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
         self._watchdog.start()
@@ -118,6 +128,19 @@ class Control:
             return
         log.info("draining: %d sessions may go on for %s; a second signal ends them", left, format_duration(seconds))
         self._deadline = self._loop.call_later(seconds, self._ended.set)
+
+    def _end_handlers(self) -> dict[int, Callable[[], None]]:
+        if self.transceiver.settings.worker is None:
+            return dict.fromkeys(END_SIGNALS, self.end)
+        return {signal.SIGTERM: self._end_as_worker, signal.SIGINT: self._ended.set}
+
+    def _end_as_worker(self) -> None:
+        """The parent counts the signals that it gets. Whoever sends SIGTERM to all processes of a service, as systemd
+        does, sends it here a second time, which means nothing. A worker whose parent is gone waits for nobody."""
+        if os.getppid() != self._parent:
+            self._ended.set()
+        elif not self._is_ending:
+            self.end()
 
     def drain(self, draining: bool) -> dict[str, object]:
         """Takes no new calls, or takes them again; sessions go on. Raises StateError if this process is ending, or an
@@ -162,9 +185,7 @@ class Control:
         Raises ConfigError; then everything stays as it was.
         """
         old, new = self.transceiver.settings, self._reread()
-        taken = dataclasses.replace(old, **{name: getattr(new, name) for name in RELOADABLE})
-        if not taken.ingresses and taken.direct is None:
-            raise ConfigError("there would be no address that clients can send to", hint="--ingress VIP:PORT")
+        taken = take_up(old, new)
         keys, token = load_secrets(taken)
         if self._tls is not None and taken.tls_cert is not None and taken.tls_key is not None:
             self._tls.reload(taken.tls_cert, taken.tls_key)

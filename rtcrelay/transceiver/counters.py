@@ -5,7 +5,7 @@ The enums are closed: one integer each, counted by index, no text built where pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -112,6 +112,8 @@ class Count(IntEnum):
     """Of signaling, over a limit."""
     CONNECTIONS_LATE = 26
     """Of signaling, closed because no request came."""
+    WORKER_REQUESTS = 27
+    """Requests of signaling given to another worker."""
 
 
 class End(IntEnum):
@@ -165,6 +167,14 @@ class Counters:
         self.drops = [0] * len(Drop)
         self.ends = [0] * len(End)
         self.dtls_failures = dict.fromkeys(DTLS_FAILURES, 0)
+
+    def counting(self, which: Count) -> Callable[[], None]:
+        """What counts one more each time that it is called."""
+
+        def count() -> None:
+            self.counts[which] += 1
+
+        return count
 
     def snapshot(self) -> dict[str, dict[str, int]]:
         """Everything by lower-case name, zeros included: ``counters``, ``drops`` and ``ends``."""

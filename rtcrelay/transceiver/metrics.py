@@ -18,6 +18,7 @@ _SINGLE: Final = {
     Count.OFFERS_UNPLACED: ("offers_unplaced", "Offers refused because the transceiver was full, late or draining."),
     Count.ICE_RESTARTS: ("ice_restarts", "ICE restarts that were granted."),
     Count.REQUESTS_PASSED_ON: ("requests_passed_on", "Requests about sessions of others, passed on to their owner."),
+    Count.WORKER_REQUESTS: ("worker_requests", "New calls and other requests, given to another worker."),
     Count.CONNECTIONS_REFUSED: ("connections_refused", "Connections to signaling that were over a limit."),
     Count.CONNECTIONS_LATE: ("connections_late", "Connections to signaling closed because no request came."),
     Count.CHECKS: ("checks", "Authentic connectivity checks."),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from rtcrelay._dataplane import Route, mint_ufrag
+from rtcrelay.http.owners import worker_nonce
 from rtcrelay.keys import KeyFile, require_active_key
 
 if TYPE_CHECKING:
@@ -19,12 +20,13 @@ _PASSWORD_BYTES: Final = 18
 class Mint:
     """Makes ufrags and the first half of session URLs. Nonces are random, and unique among those that live."""
 
-    def __init__(self, keys: KeyFile, media: Route, owner: Address) -> None:
-        """``media``: this transceiver as relays find it; ``owner``: as other transceivers do, see `owner`.
+    def __init__(self, keys: KeyFile, media: Route, owner: Address, worker: int | None = None) -> None:
+        """``media``: this transceiver as relays find it; ``owner``: as other transceivers do, see `owner`, and
+        ``worker`` as the other workers there do.
 
         Raises ConfigError if no key mints.
         """
-        self._media, self._owner = media, owner
+        self._media, self._owner, self._worker = media, owner, worker
         self.reload(keys)
 
     def reload(self, keys: KeyFile) -> None:
@@ -47,7 +49,7 @@ class Mint:
         """A token that names this process's HTTP address, for whoever else is asked about the session."""
         ip, port = self._owner
         while True:
-            nonce = secrets.randbits(24)
+            nonce = secrets.randbits(24) if self._worker is None else worker_nonce(self._worker)
             route = Route("session", self._media.cluster, ip=ip, port=port, nonce=nonce, key_id=self._key_id)
             resource = mint_ufrag(self._ring, route)
             if not is_taken(resource):

@@ -38,7 +38,8 @@ def own_address(settings: TransceiverSettings, http: Address, media: Address) ->
             hint=f"give this transceiver a --node-id up to {MAX_NODE_ID}, and the others its address in --nodes"
             " ID=ADDR; or, if they reach it over IPv4 as well, a --signaling-address",
         )
-    return str(ipaddress.IPv4Address(node)), http[1]
+    # Workers share signaling, so that all are named by the first one's id.
+    return str(ipaddress.IPv4Address(node - (settings.worker or 0))), http[1]
 
 
 def require_addresses(settings: TransceiverSettings) -> None:

@@ -16,9 +16,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from rtcrelay.http.body import read_body
 from rtcrelay.http.problems import Problem
-from rtcrelay.rtc.sdp import MAX_BYTES
 
 CALLS: Final = "/v1/realtime/calls"
 _SDP: Final = "application/sdp"
@@ -34,12 +32,11 @@ class CallRequest(NamedTuple):
     """JSON of an object; None: nothing special."""
 
 
-async def read_call_request(request: web.Request) -> CallRequest:
-    """Reads the body of ``POST /v1/realtime/calls``. Raises Problem: 415, 413, 408, 400, 422."""
+def read_call_request(request: web.Request, body: bytes) -> CallRequest:
+    """Reads the body of ``POST /v1/realtime/calls``. Raises Problem: 415, 400, 422."""
     kind = request.content_type
     if kind not in (_SDP, _FORM):
         raise Problem(415, f"the body is expected to be {_SDP} or {_FORM}", _ACCEPT)
-    body = await read_body(request, MAX_BYTES)
     if kind == _SDP:
         query = parse_qs(request.query_string)  # the earlier interface: POST /v1/realtime?model=…
         model = query.get("model", [None])[-1]

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import rtcrelay
 from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import TransceiverSettings
+from rtcrelay.config.options import MAX_WORKERS
 from rtcrelay.config.text import format_address
 from rtcrelay.errors import ExitStatus
 from rtcrelay.event_loop import run_to_the_end
 from rtcrelay.http.access import Access
-from rtcrelay.http.courier import Courier
+from rtcrelay.http.courier import MAX_UNDER_WAY, Courier
 from rtcrelay.http.forward import Forwarder
 from rtcrelay.http.limits import HttpLimits
 from rtcrelay.http.server import bound, listen, start_http
@@ -44,7 +45,9 @@ from rtcrelay.transceiver.presence import TransceiverPresence
 from rtcrelay.transceiver.shared_socket import SharedSocket
 from rtcrelay.transceiver.timer_driver import TimerDriver
 from rtcrelay.transceiver.transceiver import Transceiver
-from rtcrelay.transceiver.whip import make_app
+from rtcrelay.transceiver.whip import Front, make_app
+from rtcrelay.transceiver.workers.siblings import Siblings, Workplace
+from rtcrelay.transceiver.workers.whole import WholeService
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Address
@@ -62,9 +65,11 @@ def check(settings: TransceiverSettings) -> str:
     shown = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in keys.keys)
     scheme = "https" if settings.tls_cert else "http"
     signaling = f"{scheme}://{format_address(settings.http)}"
+    media = format_address(settings.media)
+    if settings.workers > 1:
+        media += f" and the {settings.workers - 1} ports after it, {settings.workers} workers"
     return (
-        f"configuration is sound: {settings.node}, {signaling}, media {format_address(settings.media)};"
-        f" cluster {settings.cluster}; keys {shown}"
+        f"configuration is sound: {settings.node}, {signaling}, media {media}; cluster {settings.cluster}; keys {shown}"
     )
 
 
@@ -74,12 +79,20 @@ def run(settings: TransceiverSettings, reread: Callable[[], TransceiverSettings]
     ``reread`` gives the settings anew on SIGHUP; without it, only the files they name are read again. Raises
     ConfigError before anything is bound, and BackendError if an address cannot be had.
     """
+    if settings.workers > 1:
+        from rtcrelay.transceiver.workers.service import run_workers  # which needs `serve`
+
+        return run_workers(settings, reread or (lambda: settings))
     run_to_the_end(serve(settings, reread))
     return ExitStatus.OK
 
 
-async def serve(settings: TransceiverSettings, reread: Callable[[], TransceiverSettings] | None = None) -> None:
-    """As `run`, on a running loop."""
+async def serve(
+    settings: TransceiverSettings,
+    reread: Callable[[], TransceiverSettings] | None = None,
+    place: Workplace | None = None,
+) -> None:
+    """As `run`, on a running loop. ``place``: among other workers; None: alone."""
     keys, token = load_secrets(settings)
     tls = load_tls(settings.tls_cert, settings.tls_key)
     require_addresses(settings)
@@ -90,20 +103,33 @@ async def serve(settings: TransceiverSettings, reread: Callable[[], TransceiverS
     control = Control(transceiver, access, tls, reread or (lambda: settings))
     async with AsyncExitStack() as stack:
         admin_socket = stack.enter_context(AdminSocket(settings.admin_socket))
-        metrics_socket = stack.enter_context(MetricsListener(settings.metrics))
-        http_socket = stack.enter_context(listen(settings.http))
+        metrics_socket = place.metrics if place else stack.enter_context(MetricsListener(settings.metrics))
+        http_socket = place.http if place else stack.enter_context(listen(settings.http))
         control.shared = _open_media(transceiver, bound(http_socket), stack)
         stack.enter_context(TimerDriver(transceiver, asyncio.get_running_loop()))
         times = SignalingTimes()
-        await _start_signaling(transceiver, access, tls, times, http_socket, stack)
-        admission, loop = transceiver.admission, asyncio.get_running_loop()
-        lag = LoopLag("rtcrelay_transceiver_event_loop_lag_seconds", loop, on_sample=admission.handle_time)
-        admission.watch_lag(lag.seconds, transceiver.now())
-        stack.enter_context(lag)
+        siblings = await stack.enter_async_context(Siblings(place, transceiver)) if place else None
+        front = Front(transceiver, access, times, siblings)
+        await _start_signaling(front, tls, http_socket, stack)
+        lag = _watch_lag(transceiver, siblings, stack)
         beacon = await _show_oneself(control, store, lag, stack)
-        await _start_admin(control, beacon, (times, lag), (admin_socket, metrics_socket), stack)
+        pages = await _start_admin(control, beacon, (times, lag), admin_socket, stack)
+        if siblings is not None:
+            await _start_inner(front, siblings, pages, stack)
+        if metrics_socket is not None:
+            shown = WholeService(control, siblings, pages) if siblings is not None else pages
+            stack.push_async_callback(await start_http(shown.application(), metrics_socket))
+        if place is None:
+            log_addresses(settings, http_socket, metrics_socket)
         log.info("rtcrelay %s, transceiver %s", rtcrelay.__version__, settings.node)
         await control.serve()
+
+
+def log_addresses(settings: TransceiverSettings, http: socket.socket, metrics: socket.socket | None) -> None:
+    """Says where clients and Prometheus may connect."""
+    log.info("signaling on %s://%s", "https" if settings.tls_cert else "http", format_address(bound(http)))
+    if metrics is not None:
+        log.info("metrics and health on %s", format_address(bound(metrics)))
 
 
 def _open_media(transceiver: Transceiver, http: Address, stack: AsyncExitStack) -> SharedSocket:
@@ -134,28 +160,37 @@ def _socket_of(transceiver: Transceiver, relays: tuple[str, ...] | None) -> Shar
     )
 
 
-async def _start_signaling(
-    transceiver: Transceiver,
-    access: Access,
-    tls: Tls | None,
-    times: SignalingTimes,
-    listener: socket.socket,
-    stack: AsyncExitStack,
-) -> None:
-    def counting(which: Count) -> Callable[[], None]:
-        def count() -> None:
-            transceiver.counters.counts[which] += 1
-
-        return count
-
-    passed_on = counting(Count.REQUESTS_PASSED_ON)
+async def _start_signaling(front: Front, tls: Tls | None, listener: socket.socket, stack: AsyncExitStack) -> None:
+    counting = front.transceiver.counters.counting
     courier = await stack.enter_async_context(Courier(lambda: (tls.client, tls.peer_name) if tls else None))
-    forwarder = Forwarder(transceiver.owners, courier, passed_on)
+    forwarder = Forwarder(front.transceiver.owners, courier, counting(Count.REQUESTS_PASSED_ON))
     context = tls.server if tls else None
     limits = HttpLimits(on_refused=counting(Count.CONNECTIONS_REFUSED), on_late=counting(Count.CONNECTIONS_LATE))
-    app = make_app(transceiver, access, forwarder, times)
-    stack.push_async_callback(await start_http(app, listener, context, limits))
-    log.info("signaling on %s://%s", "https" if tls else "http", format_address(bound(listener)))
+    stack.push_async_callback(await start_http(make_app(front, forwarder), listener, context, limits))
+
+
+async def _start_inner(front: Front, siblings: Siblings, pages: Pages, stack: AsyncExitStack) -> None:
+    """Takes what other workers pass on, which the client's worker has counted."""
+    app = make_app(Front(front.transceiver, front.access, SignalingTimes()))
+    app.middlewares.insert(0, siblings.guard)
+    pages.add_to(app)
+    limits = HttpLimits(connections=MAX_UNDER_WAY * MAX_WORKERS, share=MAX_UNDER_WAY * MAX_WORKERS)
+    stack.push_async_callback(await start_http(app, siblings.listener, limits=limits))
+    siblings.tell()
+
+
+def _watch_lag(transceiver: Transceiver, siblings: Siblings | None, stack: AsyncExitStack) -> LoopLag:
+    admission = transceiver.admission
+
+    def handle_time(now: float) -> None:
+        admission.handle_time(now)
+        if siblings is not None:
+            siblings.tell()
+
+    loop = asyncio.get_running_loop()
+    lag = LoopLag("rtcrelay_transceiver_event_loop_lag_seconds", loop, on_sample=handle_time)
+    admission.watch_lag(lag.seconds, transceiver.now())
+    return stack.enter_context(lag)
 
 
 def _open_store(settings: TransceiverSettings) -> LateStore | None:
@@ -181,11 +216,11 @@ async def _start_admin(
     control: Control,
     beacon: Beacon | None,
     measures: tuple[SignalingTimes, LoopLag],
-    sockets: tuple[socket.socket | None, socket.socket | None],
+    listener: socket.socket | None,
     stack: AsyncExitStack,
-) -> None:
-    """``sockets``: of the admin interface and of metrics."""
-    transceiver, (times, lag), (admin_socket, metrics_socket) = control.transceiver, measures, sockets
+) -> Pages:
+    """Serves the admin interface; returns the pages of this process."""
+    transceiver, (times, lag) = control.transceiver, measures
     settings = transceiver.settings
     media = [settings.media, *([settings.direct] if settings.direct else [])]
     numbers = TransceiverMetrics(transceiver, times, lambda: receive_overflows(media))
@@ -193,9 +228,7 @@ async def _start_admin(
     sources: list[MetricsSource] = [ProcessMetrics("transceiver", lambda: transceiver.keys), numbers, lag, certificate]
     if beacon is not None:
         sources.append(BeaconMetrics(beacon, looks=False))
-    pages = Pages(control, sources)
-    if admin_socket is not None:
-        stack.push_async_callback(await start_http(make_admin_app(control, pages), admin_socket))
-    if metrics_socket is not None:
-        stack.push_async_callback(await start_http(pages.application(), metrics_socket))
-        log.info("metrics and health on %s", format_address(bound(metrics_socket)))
+    pages = Pages(control, sources, {} if settings.worker is None else {"worker": str(settings.worker)})
+    if listener is not None:
+        stack.push_async_callback(await start_http(make_admin_app(control, pages), listener))
+    return pages

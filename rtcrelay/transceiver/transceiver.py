@@ -94,6 +94,8 @@ class Transceiver:
         """True refuses new sessions."""
         self.on_empty: Callable[[], None] = lambda: None
         """Called when the last session is over."""
+        self.on_count: Callable[[], None] = lambda: None
+        """Called when there is a session more or less."""
         self.keys = keys
         """The keys in use."""
         self.started_at = clock()
@@ -117,7 +119,7 @@ class Transceiver:
         own = own_address(self.settings, http, media)
         self.addresses = media, http
         """Where media and signaling are bound."""
-        self._mint = Mint(self.keys, route, own)
+        self._mint = Mint(self.keys, route, own, self.settings.worker)
         self.owners = Owners(owner_rules(self.settings, self.keys), own)
         self._probes = ProbeResponder(self, self.counters, self.keys, route)
         self.router = Router(self.counters, self._probes)
@@ -142,9 +144,7 @@ class Transceiver:
         ``ingresses``: those that the client is told, best first, as far as they are ours; empty: all of ours.
         ``request``: see `Call.request`.
         """
-        if self.is_draining:
-            raise OverloadedError("this transceiver drains and takes no more calls")
-        refusal = self.admission.refusal(len(self._entries), self.settings.max_sessions)
+        refusal = self.refusal()
         if refusal is not None:
             raise OverloadedError(refusal)
         offer = read_offer(offer_text)
@@ -160,12 +160,19 @@ class Transceiver:
         self.router.add(session)
         self.counters.counts[Count.SESSIONS_CREATED] += 1
         self.rearm(session)
+        self.on_count()
         fingerprint = self.identity.certificate.fingerprint
         parameters = AnswerParameters(
             ice, fingerprint, self._candidates(told), session.media.ssrc, session.conversation.wants_dtx
         )
         log.info("session %s created, ufrag %s", session.id, ice.ufrag)
         return Accepted(write_answer(offer, parameters), f"{resource}.{placed.secret}", placed.etag)
+
+    def refusal(self) -> str | None:
+        """Why there is no room for another session, as a sentence; None if there is."""
+        if self.is_draining:
+            return "this transceiver drains and takes no more calls"
+        return self.admission.refusal(len(self._entries), self.settings.max_sessions)
 
     def restart_ice(self, placed: Placed, remote: IceCredentials) -> str:
         """Gives a session new credentials on the same path to us; returns the answer's fragment.
@@ -240,6 +247,7 @@ class Transceiver:
             del self._entries[resource]
         self.router.remove(session)
         self.timers.forget(session)
+        self.on_count()
         if not self._entries:
             self.on_empty()
 

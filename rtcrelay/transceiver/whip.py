@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiohttp import web
 
@@ -24,19 +25,30 @@ from rtcrelay.transceiver.realtime_calls import CALLS, CallRequest, read_call_re
 from rtcrelay.transceiver.transceiver import OverloadedError, Transceiver
 from rtcrelay.transceiver.whip_patch import FRAGMENT_TYPE, answer_patch
 
+if TYPE_CHECKING:
+    from rtcrelay.transceiver.workers.siblings import Siblings
+
 RETRY_AFTER_SECONDS: Final = 5
 """What an overloaded transceiver asks for. Chosen: calls end and nodes are added in minutes, not milliseconds."""
 _OFFER_TYPE: Final = "application/sdp"
 _ACCEPT_PATCH: Final = {"Accept-Patch": FRAGMENT_TYPE}
 
 
-def make_app(
-    transceiver: Transceiver, access: Access, forwarder: Forwarder | None = None, times: SignalingTimes | None = None
-) -> web.Application:
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What signaling answers with."""
+
+    transceiver: Transceiver
+    access: Access
+    times: SignalingTimes = field(default_factory=SignalingTimes)
+    siblings: Siblings | None = None
+    """The other workers; None: there are none, and all calls are this process's."""
+
+
+def make_app(front: Front, forwarder: Forwarder | None = None) -> web.Application:
     """The HTTP application. Without a ``forwarder`` other transceivers' sessions are unknown."""
-    signaling = _Signaling(transceiver, access, forwarder)
-    times = times or SignalingTimes()
-    app = web.Application(middlewares=[times.middleware, access.cors, problems])
+    signaling = _Signaling(front, forwarder)
+    app = web.Application(middlewares=[front.times.middleware, front.access.cors, problems])
     add_page(app)
     app.router.add_post("/whip", signaling.post)
     app.router.add_patch("/whip/{resource}", signaling.patch)
@@ -54,12 +66,13 @@ def make_app(
     return app
 
 
-_Reader: TypeAlias = Callable[[web.Request], Awaitable[CallRequest]]
+_Reader: TypeAlias = Callable[[web.Request, bytes], CallRequest]
 
 
 class _Signaling:
-    def __init__(self, transceiver: Transceiver, access: Access, forwarder: Forwarder | None) -> None:
-        self._transceiver, self._access, self._forwarder = transceiver, access, forwarder
+    def __init__(self, front: Front, forwarder: Forwarder | None) -> None:
+        self._transceiver, self._access = front.transceiver, front.access
+        self._forwarder, self._siblings = forwarder, front.siblings
 
     async def post(self, request: web.Request) -> web.Response:
         """An offer: 201 with the answer."""
@@ -73,7 +86,10 @@ class _Signaling:
         self._access.authorize(request)
         counts = self._transceiver.counters.counts
         try:
-            offer, session = await read(request)
+            body = await read_body(request, MAX_BYTES)
+            if self._siblings is not None and (answer := await self._siblings.offer(request, body)) is not None:
+                return answer
+            offer, session = read(request, body)
             ingresses = read_ingresses(request.headers.get(INGRESS_HEADER, ""))
             accepted = self._transceiver.create_session(offer, ingresses, session)
         except (SdpError, OverloadedError, Problem) as error:
@@ -90,7 +106,8 @@ class _Signaling:
     async def patch(self, request: web.Request) -> web.Response:
         """A fragment: 204 for candidates, 200 for an ICE restart."""
         self._access.authorize(request)
-        text = await _read_text(request, FRAGMENT_TYPE, _ACCEPT_PATCH)
+        require_type(request, FRAGMENT_TYPE, _ACCEPT_PATCH)
+        text = _text(await read_body(request, MAX_BYTES), 400)
         resource = request.match_info["resource"]
         placed = self._transceiver.find(resource)
         if placed is None:
@@ -118,6 +135,10 @@ class _Signaling:
         return web.Response(status=204, headers=headers)
 
     async def _pass_on(self, request: web.Request, resource: str, body: bytes) -> web.Response:
+        if self._siblings is not None:
+            answer = await self._siblings.pass_on(request, resource, body)
+            if answer is not None:
+                return answer
         if self._forwarder is None:
             raise Problem(404, GONE)
         return await self._forwarder.pass_on(request, resource, body)
@@ -126,15 +147,13 @@ class _Signaling:
         return {"X-Rtcrelay-Node": self._transceiver.settings.node}
 
 
-async def _read_offer(request: web.Request) -> CallRequest:
-    return CallRequest(await _read_text(request, _OFFER_TYPE, {"Accept-Post": _OFFER_TYPE}), None)
+def _read_offer(request: web.Request, body: bytes) -> CallRequest:
+    require_type(request, _OFFER_TYPE, {"Accept-Post": _OFFER_TYPE})
+    return CallRequest(_text(body, 422), None)
 
 
-async def _read_text(request: web.Request, content_type: str, headers: dict[str, str]) -> str:
-    """A body of the right type and a bounded length. Raises Problem."""
-    require_type(request, content_type, headers)
-    body = await read_body(request, MAX_BYTES)
+def _text(body: bytes, status: int) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError:
-        raise Problem(400 if content_type == FRAGMENT_TYPE else 422, "the body is not UTF-8") from None
+        raise Problem(status, "the body is not UTF-8") from None

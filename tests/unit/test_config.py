@@ -36,7 +36,7 @@ def write(path: Path, content: str) -> Path:
 def test_the_defaults_make_a_relay_for_transceivers_on_the_same_machine() -> None:
     settings = relay()
     assert settings.listeners == ((("0.0.0.0", 3478), ("127.0.0.1", 3479)),)
-    assert settings.transceivers == ("127.0.0.0/8:7000",)
+    assert settings.transceivers == ("127.0.0.0/8:7000-7063",)
     assert settings.peers == ()
     assert (settings.workers, settings.cluster, settings.idle_timeout_seconds) == (1, 0, 60.0)
     assert settings.admin_socket is not None

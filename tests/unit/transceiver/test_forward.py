@@ -14,7 +14,7 @@ from rtcrelay.http.access import Access
 from rtcrelay.http.courier import Courier
 from rtcrelay.http.forward import Forwarder
 from rtcrelay.rtc.sdp import MAX_BYTES
-from rtcrelay.transceiver.whip import make_app
+from rtcrelay.transceiver.whip import Front, make_app
 
 from .network import Network
 
@@ -52,7 +52,7 @@ async def owner() -> AsyncIterator[PlayedOwner]:
 async def http(network: Network) -> AsyncIterator[Http]:
     async with Courier() as courier:
         forwarder = Forwarder(network.transceiver.owners, courier)
-        client: Http = TestClient(TestServer(make_app(network.transceiver, Access(TOKEN), forwarder)))
+        client: Http = TestClient(TestServer(make_app(Front(network.transceiver, Access(TOKEN)), forwarder)))
         await client.start_server()
         yield client
         await client.close()
@@ -127,7 +127,7 @@ async def test_a_session_url_of_our_own_leads_nowhere_else(network: Network, htt
 
 
 async def test_without_a_forwarder_a_foreign_session_is_unknown(network: Network, owner: PlayedOwner) -> None:
-    http: Http = TestClient(TestServer(make_app(network.transceiver, Access(TOKEN))))
+    http: Http = TestClient(TestServer(make_app(Front(network.transceiver, Access(TOKEN)))))
     await http.start_server()
     assert (await http.delete(path_to(network, owner), headers=BEARER)).status == 404
     assert owner.asked == []

@@ -14,7 +14,7 @@ from rtcrelay.rtc.sdp import MAX_BYTES, SdpError, read_description
 from rtcrelay.rtc.trickle import MAX_CANDIDATES, read_fragment
 from rtcrelay.transceiver.counters import Count, Drop, End
 from rtcrelay.transceiver.generations import KEEP_SECONDS, MAX_GENERATIONS
-from rtcrelay.transceiver.whip import make_app
+from rtcrelay.transceiver.whip import Front, make_app
 
 from .network import THERE, Caller, Network, arrival
 
@@ -32,7 +32,7 @@ def fragment(ice: IceCredentials = OLD, *lines: str, mid: str = "0") -> str:
 
 @pytest.fixture
 async def http(network: Network) -> AsyncIterator[Http]:
-    client = TestClient(TestServer(make_app(network.transceiver, Access())))
+    client = TestClient(TestServer(make_app(Front(network.transceiver, Access()))))
     await client.start_server()
     yield client
     await client.close()

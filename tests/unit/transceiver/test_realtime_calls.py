@@ -14,7 +14,7 @@ from rtcrelay.rtc.offer_answer import IceCredentials, write_offer
 from rtcrelay.transceiver.backends import BaseBackend, Call
 from rtcrelay.transceiver.counters import End
 from rtcrelay.transceiver.realtime_calls import CALLS
-from rtcrelay.transceiver.whip import make_app
+from rtcrelay.transceiver.whip import Front, make_app
 
 from .network import CALLER, Network
 
@@ -41,7 +41,7 @@ class Page:
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[Page]:
     network = Network.make(tmp_path)
-    app = make_app(network.transceiver, Access(TOKEN, ()))
+    app = make_app(Front(network.transceiver, Access(TOKEN, ())))
     async with TestClient(TestServer(app)) as http:
         yield Page(network, http)
 

@@ -17,7 +17,7 @@ from rtcrelay.rtc.dtls import DtlsEnd
 from rtcrelay.rtc.offer_answer import IceCredentials, read_answer, write_offer
 from rtcrelay.rtc.sdp import MAX_BYTES
 from rtcrelay.transceiver.counters import Count, End
-from rtcrelay.transceiver.whip import make_app
+from rtcrelay.transceiver.whip import Front, make_app
 
 from .network import CALLER, Caller, Network
 
@@ -29,7 +29,7 @@ Http = TestClient[Any, Any]
 
 
 async def serving(network: Network, token: str | None = TOKEN, origins: tuple[str, ...] = ()) -> Http:
-    client = TestClient(TestServer(make_app(network.transceiver, Access(token, origins))))
+    client = TestClient(TestServer(make_app(Front(network.transceiver, Access(token, origins)))))
     await client.start_server()
     return client
 
@@ -61,7 +61,8 @@ async def test_a_client_that_leaves_within_its_body_is_no_defect(
 ) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    end = await start_http(make_app(network.transceiver, Access()), listener)  # aiohttp's test server cancels handlers
+    app = make_app(Front(network.transceiver, Access()))
+    end = await start_http(app, listener)  # aiohttp's test server cancels handlers
     reader, writer = await asyncio.open_connection(*listener.getsockname())
     head = b"POST /whip HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nExpect: 100-continue\r\n"
     writer.write(head + rest)

@@ -1,0 +1,1 @@
+"""Several transceiver processes as one service: ``--workers N``."""
