@@ -89,7 +89,7 @@ CLUSTERS = Setting(
     "ID=ADDR",
     "Internal address of a relay of another cluster, to which calls of that cluster are passed on; several share them."
     " They are peers. A table [clusters] in TOML: 7 = [ADDR, ADDR]. Clusters that are not in it are found by their"
-    " relays' heartbeats, with --redis.",
+    " relays' heartbeats, with --redis or --sites.",
     text.parse_cluster_relay,
     many=True,
     shared=True,
@@ -201,10 +201,17 @@ RELAY = (
     Setting("peers", "CIDR", "Where other relays' internal addresses are.", text.parse_network, many=True),
     CLUSTERS,
     Setting(
+        "sites",
+        "FILE",
+        "Ingresses and clusters, as signaling reads it: relays of clusters that have a redis of their own there are"
+        " found by their heartbeats in that.",
+        text.parse_path,
+    ),
+    Setting(
         "ingress_only",
         "",
         "This relay has no cluster and no transceivers of its own: every call goes on to a relay of its cluster, which"
-        " --clusters names, or a heartbeat in --redis within --peers.",
+        " --clusters names, or a heartbeat within --peers.",
         text.parse_switch,
         "false",
         switch=True,

@@ -53,6 +53,7 @@ def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[st
         watch_legs=found["watch_legs"].parsed,
         redis=_redis(found["redis"], found["redis_password_file"]),
         redis_password_file=found["redis_password_file"].parsed,
+        sites=found["sites"].parsed,
         admin_socket=found["admin"].parsed,
         metrics=found["metrics"].parsed,
         log_format=found["log_format"].parsed,
@@ -331,10 +332,11 @@ def _clusters(found: Mapping[str, Value]) -> Mapping[int, tuple[Address, ...]]:
                 " SPP is neither encrypted nor authenticated",
                 hint="use the addresses inside a WireGuard or IPsec tunnel, or --spp-insecure-public",
             )
-    if only.parsed and not value.parsed and not (found["redis"].parsed and found["peers"].parsed):
+    has_heartbeats = found["redis"].parsed is not None or found["sites"].parsed is not None
+    if only.parsed and not value.parsed and not (has_heartbeats and found["peers"].parsed):
         raise ConfigError(
             f"{only.origin} is given without --clusters, so there is nowhere to pass calls on to",
-            hint="or with --redis and --peers: then relays are found by their heartbeats, within those networks",
+            hint="or --redis or --sites with --peers: relays are found by their heartbeats, within those networks",
         )
     clusters: dict[int, tuple[Address, ...]] = {}
     for cluster, relay in value.parsed:

@@ -53,6 +53,8 @@ class RelaySettings:
     """URL of the route cache and of heartbeats, perhaps with a password; None: neither."""
     redis_password_file: Path | None = None
     """File with its password."""
+    sites: Path | None = None
+    """File of ingresses and clusters, which says where the heartbeats of each cluster's relays are."""
     admin_socket: Path | None = None
     """Unix socket of the admin interface."""
     metrics: Address | None = None

@@ -15,6 +15,8 @@ and for whoever asks why::
     latitude = 50.11
     longitude = 8.68
     transceivers = ["10.0.3.7:8080", "10.0.3.8:8080"]
+    redis = "rediss://10.0.3.9"
+    redis_password_file = "eu.password"
 
     [[round_trips]]
     from = "fra"
@@ -27,18 +29,20 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from rtcrelay.config import text
+from rtcrelay.config.redis_url import parse_redis_url, printable_url, url_has_password
 from rtcrelay.errors import ConfigError
 
 T = TypeVar("T")
 
 _EARTH_RADIUS_KM: Final = 6371.0
 """The mean one (IUGG), of a sphere; the earth differs from that by 0.3 %."""
+_NO_FILE: Final = Path()
 _MAX_BYTES: Final = 1 << 20
 """Chosen: a thousand ingresses need a tenth of it."""
 
@@ -90,6 +94,10 @@ class ClusterSite:
     """Signaling addresses of its transceivers; empty: they are found by their heartbeats."""
     cordoned: bool = False
     """Whether it gets no new calls; those it has go on."""
+    redis: str | None = field(default=None, repr=False)
+    """URL of its site's Redis, perhaps with a password; None: its nodes' heartbeats are in that of the settings."""
+    redis_password_file: Path | None = None
+    """File with its password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,14 @@ def read_sites(content: Mapping[str, Any], origin: str) -> Sites:
     return Sites(ingresses, clusters, round_trips)
 
 
+class _Secret(ValueError):
+    """What is wrong with a word that may hold a password."""
+
+    def __init__(self, shown: str, reason: str) -> None:
+        super().__init__(reason)
+        self.shown = shown
+
+
 class _Entry:
     """One table of the file, whose keys are taken one by one; what is left is unknown."""
 
@@ -196,6 +212,8 @@ class _Entry:
         word = str(value).lower() if isinstance(value, bool) else str(value)
         try:
             return parse(word)
+        except _Secret as error:
+            raise ConfigError(f"{self.origin}.{key}: {error.shown!r} {error}") from None
         except ValueError as error:
             raise ConfigError(f"{self.origin}.{key}: {word!r} {error}") from None
 
@@ -215,8 +233,21 @@ def _cluster(entry: _Entry) -> ClusterSite:
     place, region = _where(entry)
     transceivers = entry.take_many("transceivers", text.address(8080, concrete=True))
     cordoned = entry.take("cordoned", text.parse_switch, False)
+    redis = entry.take("redis", _redis, "") or None
+    password_file = entry.take("redis_password_file", text.parse_path, _NO_FILE)
     entry.end()
-    return ClusterSite(cluster, name, place, region, transceivers, cordoned)
+    if password_file != _NO_FILE and (redis is None or url_has_password(redis)):
+        why = "there is no redis" if redis is None else "the URL of redis has a password"
+        raise ConfigError(f"{entry.origin}: redis_password_file is given, and {why}")
+    file = None if password_file == _NO_FILE else password_file
+    return ClusterSite(cluster, name, place, region, transceivers, cordoned, redis, file)
+
+
+def _redis(written: str) -> str:
+    try:
+        return parse_redis_url(written)
+    except ValueError as error:
+        raise _Secret(printable_url(written), str(error)) from None
 
 
 def _where(entry: _Entry) -> tuple[Place, str]:

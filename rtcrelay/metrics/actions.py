@@ -61,6 +61,7 @@ RELAY: Final[Mapping[str, str]] = {
     "rtcrelay_relay_flows_examined": "What rtcrelay_relay_flows_one_way is a part of.",
     "rtcrelay_relay_flows_one_way": "More than a few percent: `rtcrelay flows top`, then `rtcrelay probe route` to that transceiver.",
     "rtcrelay_relay_cluster_relays": "Fewer than the cluster has: `rtcrelay nodes list`; a relay is away, drained, or outside --peers.",
+    "rtcrelay_relay_cluster_heartbeats_refused_total": "When it rises: --peers lacks a network, or a stranger writes there.",
     "rtcrelay_relay_next_hops": "Fewer than transceivers that have calls: some get no packets from here.",
     "rtcrelay_relay_workers": "Fewer than configured: the relay ends with 70 and is restarted; read the log.",
     "rtcrelay_relay_workers_configured": "What rtcrelay_relay_workers ought to be (--workers).",
@@ -143,6 +144,7 @@ SIGNALING: Final[Mapping[str, str]] = {
     "rtcrelay_signaling_requests_total": "4xx: clients or tokens; 5xx: 503 is no room, 500 a defect (the log).",
     "rtcrelay_signaling_transceivers": "0 in a cluster: its calls go to the next nearest; `rtcrelay nodes list`.",
     "rtcrelay_signaling_ingress_up": "0: clients are no longer told this ingress; `rtcrelay probe stun` it from outside.",
+    "rtcrelay_signaling_redis_up": "0: that site's calls go to the transceivers that were known; see its Redis.",
     "rtcrelay_signaling_draining": "1 without a rollout: somebody asked for it on this machine; `rtcrelay drain --cancel`.",
     "rtcrelay_signaling_event_loop_lag_seconds": "p99 above 0.1: more fronts behind the load balancer.",
 }

@@ -32,6 +32,7 @@ from rtcrelay.relay.cluster_table import ClusterTable
 from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.flow_row import flow_row
 from rtcrelay.relay.node_hints import NodeHints
+from rtcrelay.relay.other_sites import OtherSites, other_sources
 from rtcrelay.relay.policy import load_policy, make_policy
 from rtcrelay.relay.presence import RelayPresence
 from rtcrelay.relay.succession import Succession
@@ -40,11 +41,14 @@ from rtcrelay.store.beacon import Beacon
 from rtcrelay.store.directory import Nodes
 from rtcrelay.store.late_store import LateStore, late_store
 from rtcrelay.store.node_entry import Order
+from rtcrelay.store.reader import NodesReader
 from rtcrelay.store.standing import Standing
 
 log = logging.getLogger("rtcrelay.relay")
 
-_RELOADABLE = frozenset({"cluster", "clusters", "transceivers", "peers", "nodes", "admission_exempt", "key_file"})
+_RELOADABLE = frozenset(
+    {"cluster", "clusters", "sites", "transceivers", "peers", "nodes", "admission_exempt", "key_file"}
+)
 """Settings that a running relay takes up; the others wait for the next start."""
 
 
@@ -87,6 +91,7 @@ class Control:
         """Called when everything that a relay has is there, also its readiness for a successor."""
         self.beacon: Beacon | None = None
         """The heartbeats, once they are started; None without Redis."""
+        self._others = NodesReader(OtherSites(self.find_clusters), log, "calls go to the relays that were known")
 
     def run(
         self,
@@ -125,6 +130,8 @@ class Control:
                 stack.push_async_callback(store.close)
                 await stack.enter_async_context(self.route_cache)
                 await stack.enter_async_context(self.beacon)
+            await stack.enter_async_context(self._others)
+            self._others.arrange(other_sources(self._settings))
             sd_notify("READY=1\nSTATUS=forwarding")
             self.on_ready()
             failure = await _first_failure(watch, end)
@@ -153,6 +160,7 @@ class Control:
         """
         settings = self._reread()
         key_file, _ = load_policy(settings)
+        self._others.arrange(other_sources(settings))
         self.hints.handle_nodes((), settings, time.monotonic())
         self.table.take_settings(settings, time.monotonic())
         self._relay.reload(self._policy(settings, key_file))
@@ -206,16 +214,15 @@ class Control:
             self.beacon.beat_soon()
 
     def _on_nodes(self, nodes: Nodes) -> None:
-        now, refused = time.monotonic(), self.hints.refused + self.table.refused
-        hinted = self.hints.handle_nodes(nodes.found, self._settings, now)
-        moved = self.table.handle_nodes(nodes.found, now)
-        if self.beacon is not None:
-            self.beacon.counts.refused += self.hints.refused + self.table.refused - refused
-        if hinted:
+        if self.hints.handle_nodes(nodes.found, self._settings, time.monotonic()):
             log.info("heartbeats name %d transceivers by their node ids", len(self.hints.table))
-        if moved:
+            self._relay.reload(self._policy(self._settings, self._key_file))
+        self.find_clusters(nodes)
+
+    def find_clusters(self, nodes: Nodes, source: str = "") -> None:
+        """Takes who is alive, by the Redis of that name or this relay's own, into the table of clusters."""
+        if self.table.handle_nodes(nodes.found, time.monotonic(), source):
             log.info("relays of other clusters, also by their heartbeats: %s", self.table)
-        if hinted or moved:
             self._relay.reload(self._policy(self._settings, self._key_file))
 
     def _policy(self, settings: RelaySettings, key_file: KeyFile) -> Policy:

@@ -22,6 +22,7 @@ from rtcrelay.errors import ConfigError, ExitStatus, bind_error
 from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.relay.cluster_table import ClusterTable
+from rtcrelay.relay.other_sites import other_sources
 from rtcrelay.relay.policy import load_policy, relay_config
 from rtcrelay.store.redis_password import read_redis_password
 
@@ -36,6 +37,7 @@ def check(settings: RelaySettings) -> str:
     key_file, policy = load_policy(settings)
     relay_config(settings, policy)
     read_redis_password(settings.redis_password_file)
+    other_sources(settings)
     pairs = ", ".join(f"{format_address(public)} to {format_address(inner)}" for public, inner in settings.listeners)
     keys = ", ".join(f"{key.id} {key.state} {key.fingerprint}" for key in key_file.keys)
     return f"configuration is sound: {pairs}; cluster {_cluster(settings)}; keys {keys}"
@@ -61,6 +63,7 @@ def run(
     try:
         key_file, policy = load_policy(settings)
         password = read_redis_password(settings.redis_password_file) if settings.redis else None
+        other_sources(settings)  # refused before anything is bound
         relay = Relay(relay_config(settings, policy))
         admin = AdminSocket(settings.admin_socket, replaces=takeover)
         # A predecessor has the address of metrics until it has ended.

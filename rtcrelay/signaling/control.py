@@ -29,7 +29,10 @@ from rtcrelay.keys import KeyFile, load_key_file, refuse_demo_key
 from rtcrelay.signaling.counters import Count, Counters
 from rtcrelay.signaling.directory import Directory
 from rtcrelay.signaling.geo import open_database
+from rtcrelay.signaling.heartbeats import Heartbeats
 from rtcrelay.signaling.locate import Locator, Lookup
+from rtcrelay.store.reader import NodesReader
+from rtcrelay.store.sources import Source, read_sources
 
 if TYPE_CHECKING:
     from rtcrelay.signaling.steer import World
@@ -54,6 +57,8 @@ class Loaded:
     token: str | None
     peer: TlsPeer | None
     lookup: Lookup | None
+    sources: tuple[Source, ...] = ()
+    """Where heartbeats are."""
 
 
 def load(settings: SignalingSettings) -> Loaded:
@@ -63,7 +68,9 @@ def load(settings: SignalingSettings) -> Loaded:
     refuse_demo_key(keys, settings.addresses)
     token = read_token(settings.auth_token_file)
     peer = None if settings.transceiver_cert is None else trust(settings.transceiver_cert)
-    return Loaded(sites, keys, token, peer, open_database(settings.geo_database) if settings.geo_database else None)
+    lookup = open_database(settings.geo_database) if settings.geo_database else None
+    sources = read_sources(sites.clusters, settings.redis, settings.redis_password_file)
+    return Loaded(sites, keys, token, peer, lookup, sources)
 
 
 class Control:
@@ -79,6 +86,9 @@ class Control:
         self.counters = Counters()
         self.locator = _locator(settings, loaded)
         self.owners = Owners(_owner_rules(settings, loaded), None)
+        heartbeats = Heartbeats(self.directory, self.owners.allows, self.counters)
+        self.reader = NodesReader(heartbeats, log, "calls go to the transceivers that were known")
+        """Of heartbeats; see `rtcrelay.store.reader`."""
         self.is_draining = False
         self._tls, self._reread = tls, reread
         self._started_at = time.monotonic()
@@ -119,6 +129,7 @@ class Control:
         self.settings, self.loaded = taken, loaded
         self.access.reload(loaded.token, taken.cors_origins)
         self.directory.reload(loaded.sites)
+        self.reader.arrange(loaded.sources)
         self.locator.reload_from(_locator(taken, loaded))
         self.owners.reload(_owner_rules(taken, loaded))
         warn_of_what_waits(new, taken, log)
@@ -146,6 +157,8 @@ class Control:
                 "ingresses_unhealthy": len(world.unhealthy),
                 "clusters": len(world.sites.clusters),
                 "transceivers": sum(map(len, world.transceivers.values())),
+                "redis": len(self.reader.serving),
+                "redis_unreachable": sum(not serves for serves in self.reader.serving.values()),
             },
             "counters": {count.name.lower(): self.counters.counts[count] for count in Count},
             "placed": [

@@ -30,6 +30,7 @@ def describe_world(world: World) -> dict[str, object]:
         ],
         "cordoned": sorted(world.cordoned),
         "unhealthy": sorted(world.unhealthy),
+        "relayless": sorted(world.relayless),
     }
 
 
@@ -42,7 +43,8 @@ def read_world(content: Mapping[str, Any], world: World) -> World:
             node = TransceiverState(row["node"], where, row["state"], int(row["sessions"]), int(row["max_sessions"]))
             found.setdefault(int(row["cluster"]), []).append(node)
         nodes = {cluster: tuple(each) for cluster, each in found.items()}
-        return World(world.sites, nodes, frozenset(content["cordoned"]), frozenset(content["unhealthy"]))
+        cordoned, unhealthy = frozenset(content["cordoned"]), frozenset(content["unhealthy"])
+        return World(world.sites, nodes, cordoned, unhealthy, frozenset(content["relayless"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PeerError(f"signaling answered /v1/world in another form than expected: {error}") from error
 

@@ -38,7 +38,10 @@ class Directory:
     def __init__(self, sites: Sites, *, assume_alive: bool = False) -> None:
         """``assume_alive``: a cluster of which nothing is known counts as one transceiver that has room."""
         self._sites, self._assume_alive = sites, assume_alive
-        self._beating: Mapping[int, tuple[TransceiverState, ...]] = {}
+        self._beating: dict[str, Mapping[int, tuple[TransceiverState, ...]]] = {}
+        """By the Redis that says so."""
+        self._relays: dict[int, int] = {}
+        """Relays that live, of clusters whose relays beat; 0: they did."""
         self._unhealthy: frozenset[str] = frozenset()
         self._seen: dict[Address, _Seen] = {}
 
@@ -51,15 +54,34 @@ class Directory:
         """Takes another file; what was seen of transceivers stays."""
         self._sites = sites
 
-    def take_heartbeats(self, beating: Mapping[int, Iterable[TransceiverState]]) -> None:
-        """Takes the transceivers that live by their heartbeats, by cluster; replaces what there was."""
-        self._beating = {cluster: tuple(nodes) for cluster, nodes in beating.items()}
-        alive = {node.address for nodes in self._beating.values() for node in nodes}
+    def take_heartbeats(
+        self,
+        beating: Mapping[int, Iterable[TransceiverState]],
+        relays: Mapping[int, int] | None = None,
+        source: str = "",
+    ) -> None:
+        """Takes the transceivers that live by the heartbeats in one Redis, and the number of relays, both by cluster;
+        replaces what there was of it."""
+        fresh = {cluster: tuple(nodes) for cluster, nodes in beating.items()}
+        self._beating[source] = fresh
+        for cluster in fresh:
+            if cluster in self._relays or (relays or {}).get(cluster):
+                self._relays[cluster] = (relays or {}).get(cluster, 0)
+        self._forget_the_gone()
+        for nodes in fresh.values():
+            for node in nodes:
+                self._seen.setdefault(node.address, _Seen()).placed = 0
+
+    def forget(self, source: str) -> None:
+        """One Redis is no longer read."""
+        self._beating.pop(source, None)
+        self._forget_the_gone()
+
+    def _forget_the_gone(self) -> None:
+        # Addresses come and go, and whoever can write heartbeats can invent them.
+        alive = {node.address for beating in self._beating.values() for nodes in beating.values() for node in nodes}
         named = {address for site in self._sites.clusters for address in site.transceivers}
-        # What is gone is forgotten: addresses come and go, and whoever can write heartbeats can invent them.
         self._seen = {address: seen for address, seen in self._seen.items() if address in alive | named}
-        for address in alive:
-            self._seen.setdefault(address, _Seen()).placed = 0
 
     def take_unhealthy(self, names: frozenset[str]) -> None:
         """Takes the ingresses that do not answer."""
@@ -82,14 +104,15 @@ class Directory:
         known: dict[int, tuple[TransceiverState, ...]] = {}
         for site in self._sites.clusters:
             named = [TransceiverState(format_address(a), a, max_sessions=_UNKNOWN_LIMIT) for a in site.transceivers]
-            beating = self._beating.get(site.cluster, ())
+            beating = [node for each in self._beating.values() for node in each.get(site.cluster, ())]
             addresses = {node.address for node in beating}
             nodes = [*beating, *(node for node in named if node.address not in addresses)]
             if self._assume_alive and not nodes:
                 nodes = [TransceiverState("assumed", ("0.0.0.0", 0))]  # noqa: S104  # nobody connects to it
             known[site.cluster] = tuple(self._as_seen(node, now) for node in nodes if self._is_in(node, now))
         cordoned = frozenset(site.cluster for site in self._sites.clusters if site.cordoned)
-        return World(self._sites, known, cordoned, self._unhealthy)
+        relayless = frozenset(cluster for cluster, relays in self._relays.items() if not relays)
+        return World(self._sites, known, cordoned, self._unhealthy, relayless)
 
     def _is_in(self, node: TransceiverState, now: float) -> bool:
         seen = self._seen.get(node.address)

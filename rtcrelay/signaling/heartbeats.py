@@ -1,65 +1,51 @@
-"""Which transceivers live? Those whose heartbeats are in Redis, read every few seconds.
+"""Which transceivers live? Those whose heartbeats are in a Redis: see `rtcrelay.store.reader`.
 
-Laws: Redis is never waited for by a call; while it is out of reach, what was known stays, and what the front sees
-itself counts (see `directory`). Whoever can write Redis can write heartbeats, and offers come with the site's token:
-so none goes to an address outside ``--signaling-peers``.
+Laws: Redis is never waited for by a call; while one is out of reach, what was known of its clusters stays, and what the
+front sees itself counts (see `directory`). Whoever can write Redis can write heartbeats, and offers come with the
+site's token: so none goes to an address outside ``--signaling-peers``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rtcrelay.config.text import address
-from rtcrelay.errors import BackendError
 from rtcrelay.signaling.counters import Count, Counters
 from rtcrelay.signaling.steer import TransceiverState
-from rtcrelay.store.complaints import Complaints
-from rtcrelay.store.directory import Store, read_nodes
-from rtcrelay.store.node_entry import Heartbeat
 
 if TYPE_CHECKING:
     from rtcrelay._dataplane import Address
     from rtcrelay.signaling.directory import Directory
-
-PERIOD_SECONDS: Final = 2.0
-"""Nodes beat every five seconds and at once when their state changes; this adds at most two."""
+    from rtcrelay.store.directory import Nodes
+    from rtcrelay.store.node_entry import Heartbeat
+    from rtcrelay.store.sources import Source
 
 _parse = address(concrete=True)
-_complaints = Complaints(
-    logging.getLogger("rtcrelay.signaling"),
-    "heartbeats could not be read (%d times): %s; calls go to the transceivers that were known",
-)
 
 
-class HeartbeatReader:
-    """Keeps a directory up to date."""
+class Heartbeats:
+    """Keeps a directory up to date, see `rtcrelay.store.reader.Taker`."""
 
-    def __init__(
-        self, store: Store, directory: Directory, allows: Callable[[Address], bool], counters: Counters
-    ) -> None:
+    def __init__(self, directory: Directory, allows: Callable[[Address], bool], counters: Counters) -> None:
         """``allows`` says whether calls may go to an address."""
-        self._store, self._directory, self._allows, self._counters = store, directory, allows, counters
+        self._directory, self._allows, self._counters = directory, allows, counters
 
-    async def run(self) -> None:
-        """Reads until cancelled."""
-        while True:
-            try:
-                nodes = await read_nodes(self._store)
-            except BackendError as error:
-                self._counters.counts[Count.HEARTBEAT_ERRORS] += 1
-                _complaints.tell(error)
-            except Exception as defect:  # of ours, but calls go on
-                self._counters.counts[Count.HEARTBEAT_ERRORS] += 1
-                _complaints.tell(defect, traceback=True)
-            else:
-                self._counters.counts[Count.HEARTBEATS_REFUSED] += nodes.refused
-                self._directory.take_heartbeats(self._transceivers(nodes.found))
-            await asyncio.sleep(PERIOD_SECONDS)
+    def take(self, source: Source, nodes: Nodes) -> None:
+        """Those of one Redis."""
+        self._counters.counts[Count.HEARTBEATS_REFUSED] += nodes.refused
+        relays = Counter(node.cluster_id for node in nodes.found if node.role == "relay" and node.cluster is not None)
+        self._directory.take_heartbeats(self._transceivers(nodes.found), relays, source.name)
+
+    def miss(self, source: Source) -> None:
+        """What was known stays."""
+        self._counters.counts[Count.HEARTBEAT_ERRORS] += 1
+
+    def forget(self, source: Source) -> None:
+        """Its transceivers are no longer known by it."""
+        self._directory.forget(source.name)
 
     def _transceivers(self, nodes: Iterable[Heartbeat]) -> dict[int, list[TransceiverState]]:
         found: defaultdict[int, list[TransceiverState]] = defaultdict(list)

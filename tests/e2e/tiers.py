@@ -43,6 +43,8 @@ class Tiers:
     """The cluster's, by internal address."""
     transceiver: Daemon
     transceiver_admin: Admin
+    media: tuple[str, int]
+    """Its shared socket."""
     http: int
 
     @property
@@ -153,7 +155,7 @@ def make_tiers(directory: Path, plan: Plan) -> Tiers:
     transceiver += ["--admin", str(directory / "transceiver.sock")]
     daemon = Daemon("transceiver", transceiver, directory)
     relays = {tier.internal: tier for tier in pair}
-    return Tiers(ingresses, relays, daemon, Admin(directory / "transceiver.sock"), http)
+    return Tiers(ingresses, relays, daemon, Admin(directory / "transceiver.sock"), ("127.0.9.1", media), http)
 
 
 async def more_audio(caller: Caller, packets: int, seconds: float) -> None:

@@ -132,3 +132,31 @@ def test_a_place_that_is_none_is_refused(written: str) -> None:
 def test_a_place_is_read_as_it_is_written(place: Place) -> None:
     read = parse_place(str(place))
     assert (read.latitude, read.longitude) == pytest.approx((place.latitude, place.longitude), rel=1e-5)
+
+
+def with_redis(lines: str) -> dict[str, object]:
+    return tomllib.loads(SOUND.replace("id = 7", f"id = 7\n{lines}"))
+
+
+def test_a_cluster_may_have_a_redis_of_its_own() -> None:
+    lines = 'redis = "rediss://10.0.3.9/2"\nredis_password_file = "eu.password"'
+    (site,) = read_sites(with_redis(lines), "f").clusters
+    assert (site.redis, site.redis_password_file) == ("rediss://10.0.3.9/2", Path("eu.password"))
+    (site,) = read_sites(with_redis('redis = "redis://user:geheim@10.0.3.9"'), "f").clusters
+    assert site.redis == "redis://user:geheim@10.0.3.9"
+    assert "geheim" not in repr(site)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('redis = "http://x"', r"clusters\[0\].redis: 'http://x' is no URL of redis://"),
+        ('redis = "redis://u:geheim@h/abc"', r"clusters\[0\].redis: 'redis://.*h/abc'"),
+        ('redis_password_file = "p"', r"clusters\[0\]: redis_password_file is given, and there is no redis"),
+        ('redis = "redis://:geheim@h"\nredis_password_file = "p"', "and the URL of redis has a password"),
+    ],
+)
+def test_a_redis_that_cannot_be_is_said_without_its_password(lines: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as raised:
+        read_sites(with_redis(lines), "f")
+    assert "geheim" not in str(raised.value)

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import call_rows, load_rows, transceiver_rows
+from . import call_rows, load_rows, tier_rows, transceiver_rows
 
 TRIALS = {"load": 20, "call": 20, "chromium": 5}
-HEAD = f"{'':24} {'client':9} {'flows':>6} {'trials':>6} {'start':>6}  {'way':3} {'gap p50':>8} {'p95':>8} {'max':>8}"
+HEAD = f"{'':28} {'client':9} {'flows':>6} {'trials':>6} {'start':>6}  {'way':3} {'gap p50':>8} {'p95':>8} {'max':>8}"
 HEAD += f" {'beyond p95':>10} {'lost':>8}"
 
 
@@ -37,6 +37,9 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             if wanted("transceiver kill"):
                 yield transceiver_rows.notice(min(trials, 5))
             continue
+        for tier_fault in tier_rows.FAULTS if client == "call" else ():
+            if wanted(tier_fault.name):
+                yield asyncio.run(tier_rows.run_tier_fault(tier_fault, trials))
         for call_fault in call_rows.FAULTS:
             if wanted(call_fault.name):
                 yield asyncio.run(call_rows.run_call_fault(call_fault, client, trials))
@@ -48,15 +51,15 @@ def print_row(row: dict[str, Any]) -> None:
     """Two lines of the table: to the server and to the client. The relay's own start is a median."""
     if "to_server" not in row:
         figures = ", ".join(f"{name} {value}" for name, value in row.items() if isinstance(value, dict))
-        print(f"{row['row']:24} {row['client']:9} {row['trials']} trials: {figures}", flush=True)
+        print(f"{row['row']:28} {row['client']:9} {row['trials']} trials: {figures}", flush=True)
         return
     start = "" if row["start_ms"] is None else f"{row['start_ms']['p50']:.0f}"
     for name, way in (("to_server", "->"), ("to_client", "<-")):
         figures, gap = row[name], row[name]["gap_ms"]
         beyond = figures["beyond_start_ms"]
-        label = f"{row['row']:24} {row['client']:9} {row['flows']:6} {row['trials']:6} {start:>6}"
+        label = f"{row['row']:28} {row['client']:9} {row['flows']:6} {row['trials']:6} {start:>6}"
         print(
-            f"{label if way == '->' else '':55}  {way:3} {gap['p50']:8.1f} {gap['p95']:8.1f} {gap['max']:8.1f}"
+            f"{label if way == '->' else '':59}  {way:3} {gap['p50']:8.1f} {gap['p95']:8.1f} {gap['max']:8.1f}"
             f" {'' if beyond is None else beyond['p95']:>10} {figures['lost']:8}",
             flush=True,
         )

