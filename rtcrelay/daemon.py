@@ -10,10 +10,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtcrelay.errors import RtcrelayError
+from rtcrelay.errors import ExitStatus, RtcrelayError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, TimerHandle
@@ -140,6 +141,47 @@ def follow_parent(environ: Mapping[str, str]) -> None:
     parent = environ.get("RTCRELAY_PARENT_PID", "")
     if parent.isdecimal():
         die_with_parent(int(parent))
+
+
+def in_background(work: Callable[[Callable[[], None]], ExitStatus]) -> ExitStatus:
+    """Runs ``work`` in a process of its own, and returns when ``work`` has called what it is given, or has ended.
+
+    That process has no parent but the one of orphans (a service manager, which hears of its end), already when
+    ``work`` begins. In the calling process the result is OK, or the status with which ``work`` ended too early; in
+    the other one it is what ``work`` returns. To be called before there are threads.
+    """
+    reader, writer = os.pipe()
+    between = os.fork()
+    if between == 0:
+        between = os.getpid()
+        if os.fork() != 0:
+            os._exit(0)
+        os.close(reader)
+        while os.getppid() == between:
+            time.sleep(0.001)
+        return _report_to(writer, work)
+    os.close(writer)
+    os.waitpid(between, 0)
+    with open(reader, "rb") as report:
+        said = report.read(1)
+    return ExitStatus(said[0]) if said else ExitStatus.SOFTWARE
+
+
+def _report_to(writer: int, work: Callable[[Callable[[], None]], ExitStatus]) -> ExitStatus:
+    with open(writer, "wb", buffering=0) as report:
+
+        def say(status: ExitStatus) -> None:
+            with suppress(ValueError, BrokenPipeError):  # it was said; or nobody listens
+                report.write(bytes([status]))
+                report.close()
+
+        try:
+            status = work(lambda: say(ExitStatus.OK))
+        except RtcrelayError as error:
+            say(error.status)
+            raise
+        say(status)
+        return status
 
 
 def set_up_logging(form: str, *, verbosity: int = 0) -> None:

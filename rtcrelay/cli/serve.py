@@ -13,8 +13,8 @@ from rtcrelay import config
 from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import Common, Flags, leaf
 from rtcrelay.config.options import PARROT, RELAY, SIGNALING, TRANSCEIVER
-from rtcrelay.daemon import follow_parent, set_up_logging
-from rtcrelay.errors import ExitStatus
+from rtcrelay.daemon import follow_parent, in_background, set_up_logging
+from rtcrelay.errors import ExitStatus, UsageError
 
 app = new_group()
 
@@ -23,6 +23,11 @@ _TAKEOVER = typer.Option(
     "--takeover",
     help="Take over from the relay that runs at the same admin socket, with the same --listen and --internal, without"
     " losing a packet; it ends then. If that fails, it goes on. systemd needs NotifyAccess=all.",
+)
+_DETACH = typer.Option(
+    "--detach",
+    help="With --takeover: return when the new relay, which goes on by itself, is ready or has failed, as systemd's"
+    " ExecReload wants it.",
 )
 _PRINT = typer.Option("--print-config", help="Print the settings in effect as TOML, without secrets, and exit.")
 
@@ -43,13 +48,19 @@ def relay(
     check: Annotated[bool, _CHECK] = False,
     print_config: Annotated[bool, _PRINT] = False,
     takeover: Annotated[bool, _TAKEOVER] = False,
+    detach: Annotated[bool, _DETACH] = False,
 ) -> ExitStatus:
     """Run a relay: one public UDP address in front of any number of transceivers.
 
     The defaults make a relay for transceivers on this machine. SIGHUP reads keys, networks and nodes again; SIGTERM
     ends with 0, and a second one at once. A relay that loses a packet thread ends with 70, to be restarted.
     """
-    return _serve("relay", common, flags, check=check, print_config=print_config, takeover=takeover)
+    if detach and not takeover:
+        raise UsageError("--detach needs --takeover", hint="a service manager starts services that stay in front")
+    serve = partial(_serve, "relay", common, flags, check=check, print_config=print_config, takeover=takeover)
+    if detach and not (check or print_config):
+        return in_background(lambda on_ready: serve(on_ready=on_ready))
+    return serve()
 
 
 @leaf(
@@ -121,7 +132,7 @@ def parrot(
     return _serve("parrot", common, flags, check=check, print_config=print_config)
 
 
-def _serve(program: str, common: Common, flags: Flags, *, check: bool, print_config: bool, **how: bool) -> ExitStatus:
+def _serve(program: str, common: Common, flags: Flags, *, check: bool, print_config: bool, **how: object) -> ExitStatus:
     """Runs a service, or does what --check and --print-config ask for instead. ``how`` is for its ``run``."""
     if print_config:
         print(config.show(program, flags, common.config))

@@ -78,6 +78,8 @@ class Control:
         """What happens to paths, for whoever listens."""
         self.route_cache: CacheKeeper | None = None
         """The route cache, once it is started; None without one."""
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called when everything that a relay has is there, also its readiness for a successor."""
         self.beacon: Beacon | None = None
         """The heartbeats, once they are started; None without Redis."""
 
@@ -119,6 +121,7 @@ class Control:
                 await stack.enter_async_context(self.route_cache)
                 await stack.enter_async_context(self.beacon)
             sd_notify("READY=1\nSTATUS=forwarding")
+            self.on_ready()
             failure = await _first_failure(watch, end)
             if failure is not None:
                 log.error("%s, so this relay must be restarted: ending with %d", failure, ExitStatus.SOFTWARE)

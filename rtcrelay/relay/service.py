@@ -41,14 +41,18 @@ def check(settings: RelaySettings) -> str:
 
 
 def run(
-    settings: RelaySettings, reread: Callable[[], RelaySettings] | None = None, *, takeover: bool = False
+    settings: RelaySettings,
+    reread: Callable[[], RelaySettings] | None = None,
+    *,
+    takeover: bool = False,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> ExitStatus:
     """Runs a relay until SIGTERM or SIGINT, or until it loses a worker: then the status is `ExitStatus.SOFTWARE`.
 
     ``reread`` gives the settings anew on SIGHUP; without it, only the key file is read again. With ``takeover`` the
-    sockets and paths of the relay that runs at the same admin socket are taken over, and that one ends. Raises
-    ConfigError before anything is bound, and BackendError if an address or a socket cannot be had, or nobody hands
-    over.
+    sockets and paths of the relay that runs at the same admin socket are taken over, and that one ends. ``on_ready``
+    is called when this relay forwards and a successor of its own may come. Raises ConfigError before anything is
+    bound, and BackendError if an address or a socket cannot be had, or nobody hands over.
     """
     # Until the control plane handles them, signals wait. The workers inherit the mask, so that the kernel never
     # picks one of them.
@@ -74,7 +78,7 @@ def run(
                 control = Control(
                     relay, settings, key_file, reread or (lambda: settings), workers=workers, redis_password=password
                 )
-                control.feed.early = answers
+                control.feed.early, control.on_ready = answers, on_ready
                 status = control.run(admin_socket, metrics_socket, late)
                 if control.has_successor:
                     admin.leave()

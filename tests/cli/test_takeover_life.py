@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -75,6 +81,15 @@ class Load:
         self._stop.set()
         self.client.close()
         self.transceiver.close()
+
+
+def _end(pid: int) -> None:
+    """Ends a process that is nobody's child here, and waits until it is gone."""
+    with suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        select.select([descriptor], [], [], 10)
+        os.close(descriptor)
 
 
 def _free_udp_port() -> int:
@@ -195,6 +210,40 @@ def test_a_killed_successor_leaves_the_old_relay_serving(load: Load) -> None:
         status, log = first.end()
         assert status == 0
         assert any("a successor did not take over, this relay goes on" in record["message"] for record in log)
+
+
+def test_detached_a_takeover_returns_when_the_next_one_may_come(load: Load) -> None:
+    with load.relay("one") as first:
+        load.establish()
+        load.start()
+        command = [*map(str, cast("list[str]", first.process.args)), "--takeover", "--detach"]
+        pids = [first.process.pid]
+        try:
+            for _ in range(2):
+                # Not into pipes: what goes on keeps them open.
+                assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+                pids.append(first.ask("/v1/stats")[1]["pid"])
+            assert len(set(pids)) == 3
+            assert first.process.wait(timeout=10) == 0
+            assert load.stop() == list(range(load.sent))
+        finally:
+            for pid in pids[1:]:
+                _end(pid)
+
+
+def test_detached_a_takeover_that_fails_says_so_by_its_status(tmp_path: Path, key_file: str, process: Cli) -> None:
+    socket_path = tmp_path / "relay.sock"
+    command = ("serve", "relay", "--takeover", "--detach", "--key-file", key_file, "--admin", str(socket_path))
+    done = process(*command)
+    assert (done.status, "no relay answers" in done.err) == (69, True)
+    done = process(*command, "-w", "0")
+    assert (done.status, done.err) == (78, "rtcrelay: error: --workers: '0' is not a whole number from 1 to 64\n")
+
+
+def test_only_a_takeover_can_detach(key_file: str, process: Cli) -> None:
+    done = process("serve", "relay", "--detach", "--key-file", key_file)
+    assert done.status == 2
+    assert done.err.startswith("rtcrelay: error: --detach needs --takeover\n")
 
 
 def test_without_a_running_relay_there_is_nothing_to_take_over(tmp_path: Path, key_file: str, process: Cli) -> None:
