@@ -37,6 +37,7 @@ from rtcrelay.store.beacon_metrics import BeaconMetrics
 from rtcrelay.transceiver.counters import DROP_SENTENCES, DTLS_FAILURES, End
 from rtcrelay.transceiver.metrics import TransceiverMetrics
 from rtcrelay.transceiver.transceiver import Transceiver
+from rtcrelay.transceiver.workers.board import Board
 
 _HEAD = """\
 # Metrics
@@ -134,6 +135,7 @@ async def _families() -> dict[str, list[Metric]]:
             "Relay with `--redis`": list(CacheMetrics(cast("Any", _NoCache())).collect()),
             "Relay and transceiver with `--redis`": list(BeaconMetrics(beacon, looks=True).collect()),
             "Transceiver": _of_transceiver(path, keys),
+            "Transceiver with `--workers`": list(Board(1).collect()),
             "Signaling": _of_signaling(path, keys),
         }
 

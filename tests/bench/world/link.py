@@ -116,7 +116,7 @@ def _ends(bed: Bed) -> tuple[socket.socket, socket.socket, tuple[str, int]]:
 
 
 def _sent(bed: Bed) -> int:
-    return next(row["sent"] for row in bed.links() if (row["link"], row["way"]) == (LINK, "there"))
+    return next(int(row["sent"]) for row in bed.links() if (row["link"], row["way"]) == (LINK, "there"))
 
 
 def _emulator(bed: Bed) -> int:
