@@ -85,9 +85,10 @@ def watch(
             changes = (
                 follow_notifications(store, pattern, known) if told else follow_listings(store, pattern, known, seconds)
             )
-            note("watching by notifications" if told else f"watching by a listing every {interval}", options)
             left = options.limit
             async with aclosing(changes):
+                await anext(changes)  # what is there has been read: what happens from now on will be told
+                note("watching by notifications" if told else f"watching by a listing every {interval}", options)
                 async for batch in changes:
                     meant = [c for c in batch if (not kinds or c.event in kinds) and routes.wanted.takes(c.row)]
                     _print(meant[:left], options)

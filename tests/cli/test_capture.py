@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -87,9 +88,26 @@ def start(*args: str) -> subprocess.Popen[bytes]:
     return process
 
 
+def packets_in(file: Path) -> int:
+    """Enhanced Packet Blocks so far (pcapng, section 4.3)."""
+    content, at, found = file.read_bytes(), 0, 0
+    while at + 8 <= len(content):
+        kind, length = struct.unpack_from("<II", content, at)
+        at += length
+        found += kind == 6 and at <= len(content)
+    return found
+
+
+def until_written(file: Path, packets: int) -> None:
+    """Waits for so many: the relay's ring is looked at every 50 ms."""
+    end = time.monotonic() + 20
+    while packets_in(file) < packets:
+        assert time.monotonic() < end, f"{packets_in(file)} of {packets} packets were written"
+        time.sleep(0.02)
+
+
 def finish(process: subprocess.Popen[bytes], signum: int = signal.SIGINT) -> tuple[int, str]:
-    """(exit status, stderr) after what was sent has arrived."""
-    time.sleep(0.3)  # the relay's ring is looked at every 50 ms
+    """(exit status, stderr)."""
     if process.poll() is None:
         process.send_signal(signum)
     _, err = process.communicate(timeout=20)
@@ -125,6 +143,7 @@ def test_a_capture_has_both_legs_of_the_chosen_flow_and_nothing_else(calls: tupl
     other.run()
     before = time.time()
     call.run()
+    until_written(file, 15)
     status, err = finish(process)
     assert status == 0
     assert err == (
@@ -148,9 +167,10 @@ def test_of_media_and_data_only_headers_are_kept_unless_they_are_wanted(
 ) -> None:
     call, _ = calls
     for extra, has_speech in (((), False), (("--full",), True), (("--full", "-s", "12"), False)):
-        file = tmp_path / "call.pcapng"
+        file = tmp_path / f"call{len(extra)}.pcapng"
         process = start("-A", str(call.relay.admin), "--src", call.address, "-w", str(file), *extra)
         call.run()
+        until_written(file, 15)
         assert finish(process)[0] == 0
         content = file.read_bytes()
         assert (b"speech" in content) is has_speech
@@ -167,6 +187,7 @@ def test_a_ufrag_finds_its_flow_also_when_it_is_set_up_already(calls: tuple[Call
     other.up(rtp(2))
     call.up(rtp(2))
     other.run()
+    until_written(file, 2)
     assert finish(process)[0] == 0
     assert found_by_tshark(file) == [("client", 132), ("internal", 132 + SPP_HEADER)]
 
@@ -181,6 +202,8 @@ def test_a_node_finds_all_its_flows_and_another_kind_of_filter_narrows_it(
     process = start("-A", str(calls[0].relay.admin), "--node", node, "-w", str(file), *extra)
     for call in calls:
         call.run()
+    until_written(file, packets)
+    time.sleep(0.3)  # what ought not to come would be late, too
     assert finish(process)[0] == 0
     # What is dropped unread is of no node, except that its path is claimed by one.
     assert len(found_by_tshark(file)) == packets
@@ -217,6 +240,7 @@ def test_explain_reads_it_with_the_media_that_was_cut(
     file = tmp_path / "call.pcapng"
     capturing = start("-A", str(call.relay.admin), "--src", call.address, "-w", str(file))
     call.run()
+    until_written(file, 15)
     assert finish(capturing)[0] == 0
     (listener,) = call.relay.ask("/v1/stats")[1]["listeners"]
     network = f"127.0.0.1:{call.transceiver.getsockname()[1]}"
@@ -255,7 +279,7 @@ def test_a_relay_that_ends_is_told_of_and_the_file_is_whole(calls: tuple[Call, C
     file = tmp_path / "call.pcapng"
     process = start("-A", str(call.relay.admin), "--all", "-w", str(file))
     call.run()
-    time.sleep(0.3)
+    until_written(file, 15)
     assert call.relay.end()[0] == 0
     _, err = process.communicate(timeout=20)
     assert process.returncode == 69

@@ -322,7 +322,6 @@ def watch() -> Iterator[Callable[..., Watch]]:
 def see_all(server: Server, seen: Watch) -> None:
     """What happens to one route, step by step."""
     client = ("198.51.100.7", 1)
-    time.sleep(0.3)  # for the first listing
     run(server, route(client, 3479))
     assert seen.next() == ("new", "198.51.100.7:1", None)
     run(server, route(client, 3479, next_hop=("10.0.3.2", 7000)))
@@ -356,7 +355,7 @@ def test_a_watch_by_notifications_changes_the_server_only_if_told_to(
 
 def test_a_watch_ends_after_n_lines_and_shows_only_what_is_meant(server: Server, watch: Callable[..., Watch]) -> None:
     seen = watch("-i", "100ms", "-n", "1", "-e", "new", "--src", "198.51.100.7")
-    time.sleep(0.3)
+    assert seen.said == "watching by a listing every 100ms\n"
     run(server, route(("198.51.100.8", 1), 3479), route(("198.51.100.7", 1), 3479))
     assert seen.next()[1] == "198.51.100.7:1"
     assert seen.process.wait(10) == 0

@@ -41,7 +41,7 @@ ALLOWED = {
     "errors": {"__init__"},
     "config": {"errors", "daemon", "__init__"},
     "daemon": {"errors", "__init__"},
-    "event_loop": {"daemon"},
+    "event_loop": {"daemon", "errors"},
     "secret_files": {"errors", "__init__"},
     "keys": {"errors", "_dataplane", "config", "secret_files", "__init__"},
     "key_edit": {"errors", "keys", "secret_files"},
