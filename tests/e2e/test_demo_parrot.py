@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .browser import browser_call, requires_chromium
 from .voice_service import write_microphone
 from .waiting import until
 
-pytestmark = requires_chromium
+pytestmark = [*requires_chromium, pytest.mark.timeout(180)]
 
 
 @asynccontextmanager
@@ -47,9 +49,9 @@ async def test_the_page_of_the_demo_talks_with_a_parrot_that_can_be_interrupted(
         async def turns() -> list[dict[str, Any]]:
             return [json.loads(each) for each in await call.page.evaluate("window.rtcrelay.echoes")]
 
-        await until(turns, lambda seen: any(each["type"] == "stopped" for each in seen), "the end of a turn", 20.0)
+        await until(turns, lambda seen: any(each["type"] == "stopped" for each in seen), "the end of a turn", 60.0)
         await call.until_true("window.rtcrelay.levels.back > -50")
-        seen = await until(turns, lambda seen: any(each["type"] == "played" for each in seen), "an answer", 20.0)
+        seen = await until(turns, lambda seen: any(each["type"] == "played" for each in seen), "an answer", 60.0)
         words = await call.page.inner_text("#channel")
     kinds = [each["type"] for each in seen]
     assert kinds == ["started", "stopped", "started", "interrupted", "stopped", "played"]

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 import tempfile
 import urllib.request
 from collections.abc import AsyncIterator
@@ -132,6 +133,7 @@ def step_up(load: LineProcess, pid: int, metrics: int, first: int, seconds: floa
         if not is_within(row) or nearer <= row["sessions"]:
             break
         best, row = row, measure(load, pid, metrics, nearer, seconds)
+        print(f"  tried {nearer}: CPU {row['cpu_percent']} %, late {row['lateness_p99_ms']} ms", file=sys.stderr)
     return row if is_within(row) else best
 
 
