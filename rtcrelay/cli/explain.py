@@ -165,6 +165,11 @@ def _row(explained: Explained, explainer: Explainer) -> dict[str, Any]:
 def _conclude(explainer: Explainer, settings: RelaySettings, options: Listing) -> None:
     for sentence in explainer.tally.sentences():
         note(sentence, options)
+    if explainer.tally.outcomes["cluster_unknown"] and (settings.redis or settings.sites):
+        note(
+            "heartbeats are not read here: --clusters ID=ADDR has what 'clusters' of the relay's /v1/stats says",
+            options,
+        )
     if not explainer.tally.outcomes and explainer.tally.elsewhere:
         pairs = ", ".join(f"{format_address(p)} and {format_address(i)}" for p, i in settings.listeners)
         note(f"no packet was sent to {pairs}: --vip and --internal say what the relay's addresses are there", options)

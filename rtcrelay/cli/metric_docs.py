@@ -153,7 +153,7 @@ def _of_relay() -> list[Metric]:
             relay, workers=1, max_flows=1, is_draining=bool, overflows=lambda: 0, takeovers_failed=lambda: 0
         )
         table = ClusterTable(RelaySettings(listeners=(), key_file=Path("keys.toml"), transceivers=()))
-        return [*source.collect(), *FlowSample(relay).collect(), *ClusterMetrics(table).collect()]
+        return [*source.collect(), *FlowSample(relay).collect(), *ClusterMetrics(table, dict).collect()]
     finally:
         relay.stop()
 

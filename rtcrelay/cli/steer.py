@@ -41,11 +41,15 @@ _FROM = typer.Option("--from", metavar="LAT,LON|IP", help="Where the client is, 
 _SITES = typer.Option(
     "--sites", metavar="FILE", help="Ingresses and clusters (TOML). [default: as for serve signaling]"
 )
-_DATABASE = typer.Option("--geo-database", metavar="FILE", help="MaxMind database, for an IP address.")
+_DATABASE = typer.Option(
+    "--geo-database", metavar="FILE", help="MaxMind database, for an IP address. [default: as for serve signaling]"
+)
 _CLIENT = typer.Option(
     "--client", metavar="IP", help="The client's address, which decides between equally near ingresses."
 )
-_TOLD = typer.Option("--told", metavar="N", help="Ingresses that a client is told. [default: 2]")
+_TOLD = typer.Option(
+    "--told", metavar="N", help="Ingresses that a client is told. [default: as for serve signaling, 2]"
+)
 _ADMIN = typer.Option(
     "-A", "--admin", metavar="SOCKET", help="Ask this running signaling what lives, instead of taking all as alive."
 )
@@ -66,7 +70,7 @@ def explain(
     sites: Annotated[str | None, _SITES] = None,
     database: Annotated[str | None, _DATABASE] = None,
     client: Annotated[str | None, _CLIENT] = None,
-    told: Annotated[str, _TOLD] = "2",
+    told: Annotated[str | None, _TOLD] = None,
     admin: Annotated[str | None, _ADMIN] = None,
 ) -> ExitStatus:
     """Say which ingresses a client would be told and which cluster would take its call, and why not the others.
@@ -74,9 +78,10 @@ def explain(
     Round trips are estimates: measured between the sites where the file says so, else by distance. Exits with 1 if no
     cluster takes the call.
     """
-    most = whole("--told", told, 1, 8)
+    usual_database, usual_told = config.find_steering(options.config)
+    most = usual_told if told is None else whole("--told", told, 1, 8)
     path = parsed("--sites", sites, parse_path) if sites else config.find_sites(options.config)
-    place, address = _place(where, database)
+    place, address = _place(where, usual_database if database is None else Path(database))
     if client is not None:
         address = parsed("--client", client, parse_ip)
     decision = steer(_world(load_sites(path), admin), place, address)
@@ -88,7 +93,7 @@ def explain(
     return ExitStatus.OK if decision.tried() else ExitStatus.PROBLEM
 
 
-def _place(where: str | None, database: str | None) -> tuple[Place | None, str]:
+def _place(where: str | None, database: Path | None) -> tuple[Place | None, str]:
     """(the client's place, what decides between equals)."""
     if where is None:
         return None, ""
@@ -100,7 +105,7 @@ def _place(where: str | None, database: str | None) -> tuple[Place | None, str]:
         raise UsageError("--from: an IP address needs --geo-database FILE", hint="or give a place: --from LAT,LON")
     from rtcrelay.signaling.geo import open_database
 
-    return open_database(Path(database))(address), address
+    return open_database(database)(address), address
 
 
 def _world(sites: Sites, admin: str | None) -> World:

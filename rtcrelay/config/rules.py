@@ -176,6 +176,12 @@ def find_sites(config: Path | None = None, environ: Mapping[str, str] | None = N
     return _sites(found)
 
 
+def find_steering(config: Path | None = None, environ: Mapping[str, str] | None = None) -> tuple[Path | None, int]:
+    """(MaxMind database, ingresses that a client is told) of ``serve signaling``. Raises ConfigError."""
+    found = resolve_all("signaling", {}, config, os.environ if environ is None else environ)
+    return found["geo_database"].parsed, found["told_ingresses"].parsed
+
+
 def find_redis(
     flags: Flags, config: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> tuple[str, Path | None]:

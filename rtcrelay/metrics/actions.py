@@ -62,6 +62,7 @@ RELAY: Final[Mapping[str, str]] = {
     "rtcrelay_relay_flows_one_way": "More than a few percent: `rtcrelay flows top`, then `rtcrelay probe route` to that transceiver.",
     "rtcrelay_relay_cluster_relays": "Fewer than the cluster has: `rtcrelay nodes list`; a relay is away, drained, or outside --peers.",
     "rtcrelay_relay_cluster_heartbeats_refused_total": "When it rises: --peers lacks a network, or a stranger writes there.",
+    "rtcrelay_relay_sites_redis_up": "0: that site's relays are taken as they were known; see its Redis.",
     "rtcrelay_relay_next_hops": "Fewer than transceivers that have calls: some get no packets from here.",
     "rtcrelay_relay_workers": "Fewer than configured: the relay ends with 70 and is restarted; read the log.",
     "rtcrelay_relay_workers_configured": "What rtcrelay_relay_workers ought to be (--workers).",

@@ -57,7 +57,7 @@ async def start_admin(
         process,
         _relay_metrics(control),
         FlowSample(control.relay),
-        ClusterMetrics(control.table),
+        ClusterMetrics(control.table, lambda: control.other_sites.serving),
     ]
     if control.route_cache is not None:
         sources.append(CacheMetrics(control.route_cache))

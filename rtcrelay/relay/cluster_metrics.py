@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from rtcrelay.metrics.families import Metric, counter, gauges
 from rtcrelay.relay.cluster_table import ClusterTable
@@ -11,8 +11,9 @@ from rtcrelay.relay.cluster_table import ClusterTable
 class ClusterMetrics:
     """``rtcrelay_relay_cluster_…``."""
 
-    def __init__(self, table: ClusterTable) -> None:
-        self._table = table
+    def __init__(self, table: ClusterTable, serving: Callable[[], Mapping[str, bool]]) -> None:
+        """``serving`` as of `rtcrelay.store.reader.NodesReader`."""
+        self._table, self._serving = table, serving
 
     def collect(self) -> Iterator[Metric]:
         """See `rtcrelay.metrics.pages.MetricsSource`."""
@@ -24,6 +25,12 @@ class ClusterMetrics:
         )
         yield counter(
             "rtcrelay_relay_cluster_heartbeats_refused_total",
-            "Heartbeats of other clusters' relays that name a forbidden address.",
+            "Heartbeats of other clusters' relays that make no sense or name a forbidden address.",
             self._table.refused,
+        )
+        yield gauges(
+            "rtcrelay_relay_sites_redis_up",
+            "1 if the Redis of a site of --sites could be read, else 0; by the clusters it speaks for.",
+            ["clusters"],
+            self._serving(),
         )

@@ -55,7 +55,7 @@ class ClusterTable:
         self.cluster_of: Mapping[Address, int] = {}
         """The same the other way round."""
         self.refused = 0
-        """Heartbeats of relays whose address was outside ``--peers``, or another cluster's."""
+        """Heartbeats of relays whose address was outside ``--peers`` or another cluster's, or that made no sense."""
         self._settings = settings
         self._heard: dict[Address, _Heard] = {}
         self._forbidden = Complaints(log, "heartbeats name relays that cannot be (%d times): %s")

@@ -91,7 +91,8 @@ class Control:
         """Called when everything that a relay has is there, also its readiness for a successor."""
         self.beacon: Beacon | None = None
         """The heartbeats, once they are started; None without Redis."""
-        self._others = NodesReader(OtherSites(self.find_clusters), log, "calls go to the relays that were known")
+        self.other_sites = NodesReader(OtherSites(self.find_clusters), log, "calls go to the relays that were known")
+        """What reads their heartbeats."""
 
     def run(
         self,
@@ -130,8 +131,8 @@ class Control:
                 stack.push_async_callback(store.close)
                 await stack.enter_async_context(self.route_cache)
                 await stack.enter_async_context(self.beacon)
-            await stack.enter_async_context(self._others)
-            self._others.arrange(other_sources(self._settings))
+            await stack.enter_async_context(self.other_sites)
+            self.other_sites.arrange(other_sources(self._settings))
             sd_notify("READY=1\nSTATUS=forwarding")
             self.on_ready()
             failure = await _first_failure(watch, end)
@@ -160,7 +161,7 @@ class Control:
         """
         settings = self._reread()
         key_file, _ = load_policy(settings)
-        self._others.arrange(other_sources(settings))
+        self.other_sites.arrange(other_sources(settings))
         self.hints.handle_nodes((), settings, time.monotonic())
         self.table.take_settings(settings, time.monotonic())
         self._relay.reload(self._policy(settings, key_file))
@@ -221,6 +222,7 @@ class Control:
 
     def find_clusters(self, nodes: Nodes, source: str = "") -> None:
         """Takes who is alive, by the Redis of that name or this relay's own, into the table of clusters."""
+        self.table.refused += nodes.refused if source else 0  # else the beacon has counted them
         if self.table.handle_nodes(nodes.found, time.monotonic(), source):
             log.info("relays of other clusters, also by their heartbeats: %s", self.table)
             self._relay.reload(self._policy(self._settings, self._key_file))

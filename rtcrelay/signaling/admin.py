@@ -75,7 +75,7 @@ class SignalingMetrics:
         yield gauges("rtcrelay_signaling_transceivers", "Transceivers with room, by cluster.", ["cluster"], rooms)
         answers = {ingress.name: ingress.name not in world.unhealthy for ingress in world.sites.ingresses}
         yield gauges("rtcrelay_signaling_ingress_up", "1 if the ingress answers, else 0.", ["ingress"], answers)
-        help = "1 if the heartbeats of these clusters could be read from their Redis, else 0."
+        help = "1 if the Redis of a site could be read, else 0; by the clusters it speaks for."
         yield gauges("rtcrelay_signaling_redis_up", help, ["clusters"], self._control.reader.serving)
         yield gauge("rtcrelay_signaling_draining", "1 if not ready, else 0.", self._control.is_draining)
 
