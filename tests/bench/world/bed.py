@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from rtcrelay.lab.world import world_text
 
 FAR, NEAR, NEXT = "virginia", "sydney", "frankfurt"
 """Where the cluster is, where the client is, and where the other cluster is."""
+
+HEALTHY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,14 @@ class Bed:
             self.lab.kill(self.host(name), 9)
 
     async def restart(self, *names: str) -> None:
-        """Starts them again."""
+        """Starts them again, and waits until signaling tells clients of every ingress."""
         for name in names:
             await asyncio.to_thread(self.lab.restart, self.host(name))
+        deadline = time.monotonic() + HEALTHY_SECONDS
+        while (await self.admin(f"{NEAR}-signaling").read("/v1/world"))["unhealthy"]:
+            if time.monotonic() > deadline:
+                raise TimeoutError("signaling does not see that an ingress is back")
+            await asyncio.sleep(0.2)
 
     def links(self) -> list[dict[str, Any]]:
         """Inputs and counts."""

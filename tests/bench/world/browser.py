@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from .bed import Bed
+from .callers import SECONDS
 from .faults import MakeCall
 
 CHROMIUM: Final = shutil.which("chromium")
@@ -29,11 +31,12 @@ _CALL: Final = """async ([url, token, addresses]) => {
   const told = line => addresses.some(([ip, port]) => line.includes(` ${ip} ${port} `));
   const keeps = line => !line.startsWith("a=candidate") || told(line);
   const sdp = (await response.text()).split("\\r\\n").filter(keeps).join("\\r\\n");
+  const many = sdp.split("\\r\\n").filter(line => line.startsWith("a=candidate")).length;
+  if (many != addresses.length) throw new Error(`the answer names ${many} of ${addresses.length} addresses`);
   await peer.setRemoteDescription({type: "answer", sdp});
   window.session = new URL(response.headers.get("Location"), url).href;
   window.token = token;
   await heard;
-  return sdp.split("\\r\\n").filter(line => line.startsWith("a=candidate")).length;
 }"""
 _END: Final = """async () => { window.peer.close();
   await fetch(window.session, {method: "DELETE", headers: {"Authorization": "Bearer " + window.token}}); }"""
@@ -64,8 +67,8 @@ async def chromium() -> AsyncIterator[MakeCall]:
 
             @asynccontextmanager
             async def call(bed: Bed, addresses: tuple[tuple[str, int], ...]) -> AsyncIterator[BrowserCall]:
-                told = await page.evaluate(_CALL, [bed.front, bed.token, [list(each) for each in addresses]])
-                assert told == len(addresses), f"the answer named {told} of them"
+                told = [bed.front, bed.token, [list(each) for each in addresses]]
+                await asyncio.wait_for(page.evaluate(_CALL, told), SECONDS)
                 try:
                     yield BrowserCall(page)
                 finally:

@@ -80,30 +80,38 @@ async def relay_dies(bed: Bed, make_call: MakeCall, client: str, trials: int) ->
 
 
 async def cluster_dies(bed: Bed, how: str, trials: int) -> Row:
-    """Everything of the cluster is killed, or the region is cut off in silence; calls begin every half second."""
+    """Everything of the cluster is killed, or the backbone to its region swallows all; a call begins at that moment."""
     hosts = [host.name for host in bed.plan.of("relay", "transceiver", "valkey", region=FAR)]
     await _call_lands(bed, FAR)
-    took, failed = [], 0
+    landed, talked, failed = [], [], 0
     for _ in range(trials):
         began = time.monotonic()
         await _break(bed, how, hosts)
-        landed, tried = await _first_elsewhere(bed, began)
-        took.append(landed)
+        answered, talks, tried = await _first_elsewhere(bed, began)
+        landed.append(answered)
+        talked.append(talks)
         failed += tried
         await _mend(bed, how, hosts)
         await _call_lands(bed, FAR)
-    return {"fault": f"whole cluster {how}", "trials": trials, "failed_calls": failed, "new_call_ms": took}
+    return {
+        "fault": f"whole cluster {how}",
+        "trials": trials,
+        "failed_calls": failed,
+        "landed_ms": landed,
+        "talked_ms": talked,
+    }
 
 
 def print_faults(rows: list[Row]) -> None:
     """For people."""
     print(f"{'fault':<26}{'client':<12}{'went on':>9}{'gap to server, ms':>26}{'gap to client, ms':>26}")
     for row in rows:
-        if "new_call_ms" in row:
-            took = row["new_call_ms"]
+        if "landed_ms" in row:
+            landed, talked = row["landed_ms"], row["talked_ms"]
             print(
-                f"{row['fault']:<38}a new call talks with the next cluster after {median(took):.0f} ms"
-                f" ({min(took):.0f} to {max(took):.0f}), {row['failed_calls']} failed before it"
+                f"{row['fault']:<26}a new call is answered by the next cluster after {median(landed):.0f} ms"
+                f" ({min(landed):.0f} to {max(landed):.0f}), talks after {median(talked):.0f};"
+                f" {row['failed_calls']} failed before it"
             )
             continue
         cells = [f"{median(row[key]):.0f} ({min(row[key]):.0f} to {max(row[key]):.0f})" for key in _GAPS]
@@ -175,19 +183,20 @@ def _silence(bed: Bed, loss: float) -> None:
             bed.lab.set_link(name, {"loss_percent": loss})
 
 
-async def _first_elsewhere(bed: Bed, began: float) -> tuple[float, int]:
-    """(milliseconds until a call talked with the next cluster, calls that failed before)."""
+async def _first_elsewhere(bed: Bed, began: float) -> tuple[float, float, int]:
+    """(milliseconds until a call was answered by the next cluster, until it talked, calls that failed before)."""
     failed = 0
     while time.monotonic() - began < NEW_CALL_SECONDS:
+        called = time.monotonic()
         try:
-            node = await asyncio.wait_for(_node_of_a_call(bed), 15.0)
+            node, answered = await asyncio.wait_for(_new_call(bed), 15.0)
         except (RtcrelayError, TimeoutError):
             failed += 1
             continue
         if node.startswith(NEXT):
-            return 1000 * (time.monotonic() - began), failed
+            return 1000 * (called - began) + answered, 1000 * (time.monotonic() - began), failed
         failed += 1  # it landed on what is dead
-    return float("nan"), failed
+    return float("nan"), float("nan"), failed
 
 
 async def _call_lands(bed: Bed, region: str) -> None:
@@ -195,7 +204,7 @@ async def _call_lands(bed: Bed, region: str) -> None:
     deadline = time.monotonic() + 60.0
     while time.monotonic() < deadline:
         try:
-            if (await _node_of_a_call(bed)).startswith(region):
+            if (await _new_call(bed))[0].startswith(region):
                 return
         except RtcrelayError:
             pass
@@ -203,8 +212,10 @@ async def _call_lands(bed: Bed, region: str) -> None:
     raise TimeoutError(f"no call lands in {region}")
 
 
-async def _node_of_a_call(bed: Bed) -> str:
+async def _new_call(bed: Bed) -> tuple[str, float]:
+    """(whom it landed with, milliseconds until that was answered); it talked."""
     way = Way("new", "", bed.front, bed.token, (bed.vip(f"{NEAR}-ingress"),))
     async with calling(way) as (caller, _):
         assert caller.answer is not None
-        return str(caller.answer.node)
+        assert caller.call.timings.answered_ms is not None
+        return str(caller.answer.node), caller.call.timings.answered_ms
