@@ -9,16 +9,18 @@ import base64
 import binascii
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 from rtcrelay.audio import g711
+from rtcrelay.audio.opus import Decoder, Encoder, frame_bytes
 from rtcrelay.audio.parrot import Parrot
+from rtcrelay.audio.speaker import BIT_RATE
 
-Sound = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
+Sound = Literal["audio/pcm", "audio/pcmu", "audio/pcma", "audio/opus"]
 
 _DELTA_SECONDS: Final = 0.1
-_RATES: Final[dict[Sound, int]] = {"audio/pcm": 24_000, "audio/pcmu": 8000, "audio/pcma": 8000}
+_RATES: Final[dict[Sound, int]] = {"audio/pcm": 24_000, "audio/pcmu": 8000, "audio/pcma": 8000, "audio/opus": 24_000}
 _MAX_BUFFER_SECONDS: Final = 60.0
 _OLD_NAMES: Final[dict[str, Sound]] = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
 
@@ -38,6 +40,8 @@ class RealtimeParrot:
         self._format: Sound = "audio/pcm"
         self._detects = True
         self._parrot = Parrot(_RATES[self._format])
+        self._decoder: Decoder | None = None
+        """Of Opus, which comes one packet an event; without one, the sound is of another format."""
         self._buffer = bytearray()
         self._heard_bytes = 0
         self._response: str | None = None
@@ -66,6 +70,7 @@ class RealtimeParrot:
         if wanted is not None and wanted != self._format:
             self._format = wanted
             self._parrot = Parrot(_RATES[wanted])
+            self._decoder = Decoder(24_000) if wanted == "audio/opus" else None
             self._buffer.clear()
         self._detects = _detects(session, self._detects)
         self._tell("session.updated", session=self._session())
@@ -75,7 +80,7 @@ class RealtimeParrot:
             audio = base64.b64decode(event["audio"], validate=True)
         except (binascii.Error, ValueError) as error:
             raise EventError("the audio is no base64") from error
-        pcm = audio if self._format == "audio/pcm" else g711.decode(_law(self._format), audio)
+        pcm = self._decode(audio)
         if len(pcm) % 2:
             raise EventError("the audio has half a sample")
         self._heard_bytes += len(pcm)
@@ -129,15 +134,27 @@ class RealtimeParrot:
         self._response = response
         about = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
         self._tell("response.created", response={"id": response, "status": "in_progress"})
-        size = int(_DELTA_SECONDS * self._rate) * 2
-        for at in range(0, len(pcm), size):
-            part = pcm[at : at + size]
-            audio = part if self._format == "audio/pcm" else g711.encode(_law(self._format), part)
+        for audio in self._encode(pcm):
             self._tell("response.output_audio.delta", **about, delta=base64.b64encode(audio).decode())
         self._tell("response.output_audio.done", **about)
         self._tell("response.done", response={"id": response, "status": "completed"})
 
     # -- inside
+
+    def _decode(self, audio: bytes) -> bytes:
+        if self._decoder is not None:
+            return self._decoder.decode(audio)
+        return audio if self._format == "audio/pcm" else g711.decode(_law(self._format), audio)
+
+    def _encode(self, pcm: bytes) -> Iterator[bytes]:
+        """What is said, as the sound of each delta."""
+        encoder = Encoder(24_000, BIT_RATE) if self._decoder is not None else None
+        size = frame_bytes(self._rate) if encoder is not None else int(_DELTA_SECONDS * self._rate) * 2
+        for part in (pcm[at : at + size] for at in range(0, len(pcm), size)):
+            if encoder is not None:
+                yield encoder.encode(part.ljust(size, b"\0"))
+            else:
+                yield part if self._format == "audio/pcm" else g711.encode(_law(self._format), part)
 
     @property
     def _rate(self) -> int:

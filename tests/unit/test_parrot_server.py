@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from transceiver.voices import SPEECH
+from transceiver.voices import SPEECH, silence
 
 from rtcrelay.audio import g711
 from rtcrelay.audio.opus import Decoder
@@ -78,6 +78,19 @@ def test_g711_is_heard_and_said(client: Client, session: dict[str, Any]) -> None
         client.append(g711.encode("pcmu", frame))
     said = b"".join(base64.b64decode(e["delta"]) for e in client.take() if e["type"] == "response.output_audio.delta")
     assert 1.5 < len(said) / 8000 < 2.8
+
+
+def test_opus_is_heard_and_said_a_packet_an_event(client: Client) -> None:
+    client.send("session.update", session={"audio": {"input": {"format": {"type": "audio/opus"}}}})
+    client.take()
+    for payload in (*SPEECH[20:100], *silence(40)):
+        client.append(payload)
+    said = [base64.b64decode(e["delta"]) for e in client.take() if e["type"] == "response.output_audio.delta"]
+    decoder = Decoder(24_000)
+    heard = b"".join(decoder.decode(payload) for payload in said)
+    assert 1.5 < len(heard) / 48_000 < 2.8
+    assert len(heard) == 960 * len(said)
+    assert max(memoryview(heard).cast("h")) > 3000
 
 
 def test_without_turn_detection_the_client_says_when(client: Client) -> None:

@@ -97,6 +97,9 @@ class Line:
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
         self._heard_at = 0.0
+        self._is_asked = False
+        """Whether a ping is under way. Not told from times: uvloop's clock stands still for a millisecond, and a
+        service on this machine answers sooner."""
         self._is_paused = False
         """Whether we do not read: what the service says then is not heard."""
         self._is_open = self._is_over = False
@@ -179,7 +182,7 @@ class Line:
         self._waiting.clear()
         self._waiting_bytes = 0
         self._is_open = True
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at, self._is_asked = asyncio.get_running_loop().time(), False
         self._tell("connected", "")
         reader = asyncio.create_task(_until_cancelled(self._read(socket)))
         writer = asyncio.create_task(_until_cancelled(self._write(socket)))
@@ -204,11 +207,11 @@ class Line:
             self._is_paused = tokens < 1 or not self._user.has_room()
             if self._is_paused:
                 await asyncio.sleep(_POLL_SECONDS)
-                self._heard_at = loop.time()
+                self._heard_at, self._is_asked = loop.time(), False
                 continue
             tokens -= 1
             message = await socket.receive()
-            self._heard_at = loop.time()
+            self._heard_at, self._is_asked = loop.time(), False
             if message.type is aiohttp.WSMsgType.PING:
                 await socket.pong(message.data)
                 continue
@@ -226,7 +229,7 @@ class Line:
                     return False, f"{rubbish} messages made no sense"
 
     async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> tuple[bool, str]:
-        clock, pinged_at = asyncio.get_running_loop().time, -1.0
+        clock = asyncio.get_running_loop().time
         while True:
             while self._waiting:
                 message = self._waiting.popleft()
@@ -240,12 +243,11 @@ class Line:
             silent = clock() - self._heard_at
             if silent >= SILENCE_SECONDS:
                 return False, f"the service said nothing for {silent:.0f} s"
-            is_asked = pinged_at >= self._heard_at
-            if silent >= PING_SECONDS and not is_asked:
+            if silent >= PING_SECONDS and not self._is_asked:
+                self._is_asked = True
                 await socket.ping()
-                pinged_at, is_asked = clock(), True
             try:
-                async with asyncio.timeout((SILENCE_SECONDS if is_asked else PING_SECONDS) - silent + 0.01):
+                async with asyncio.timeout((SILENCE_SECONDS if self._is_asked else PING_SECONDS) - silent + 0.01):
                     await self._wake.wait()
             except TimeoutError:
                 continue

@@ -10,7 +10,7 @@ import json
 from typing import Final
 
 from rtcrelay.audio import g711
-from rtcrelay.audio.ear import Ear
+from rtcrelay.audio.ear import SILENCE_SECONDS, Ear
 from rtcrelay.audio.opus import Rate, require_opus
 from rtcrelay.audio.speaker import Speaker
 from rtcrelay.rtc.rtp import opus_duration
@@ -25,6 +25,10 @@ MAX_EARLY_BYTES: Final = 262_144
 """Of events for a client whose data channel is not open yet."""
 MAX_CLIENT_EVENT_BYTES: Final = 1_048_576
 _RATES: Final[dict[Format, Rate]] = {"pcm": 24_000, "pcmu": 8000, "pcma": 8000, "opus": 24_000}
+FORMAT_SECONDS: Final = 1.0
+"""Longest that the voice waits until the service has said which sound it takes: PCM taken for G.711 is loud noise."""
+_OPUS_SILENCE: Final = b"\xf8"
+"""20 ms of nothing: a packet without a frame (RFC 6716 section 3.2.1), which decoders conceal, and then are silent."""
 _ROOM_SECONDS: Final = 10.0
 """What the largest delta is expected to hold at most."""
 
@@ -42,10 +46,17 @@ class RealtimeBackend(BaseBackend):
         self._call = call
         self._heard: Format = "pcm"
         self._said: Format = "pcm"
+        self._opus_at: float | None = None
+        """When a packet came that was passed on as it was: a client that is silent sends none, and time goes on."""
+        self._voice_from = 0.0
+        """When the client's voice goes to the service at the latest."""
         self._interrupts = True
         self._channel: int | None = None
         self._early: list[str] = []
         self._early_bytes = 0
+        self._unsent: list[str] | None = []
+        """Events of the client's from before the service was there for the first time; None: it was."""
+        self._unsent_bytes = 0
         self._session = _session_of(call.request)
         self._ear = Ear(_RATES[self._heard], self._on_pcm)
         self._speaker: Speaker | OpusSpeaker = Speaker(call.send_opus, _RATES[self._said])
@@ -63,7 +74,8 @@ class RealtimeBackend(BaseBackend):
     def on_opus(self, packet: OpusPacket) -> None:
         """See `Backend.on_opus`."""
         if self._heard == "opus":
-            if self._line.is_open and opus_duration(packet.payload):
+            if self._hears_us() and opus_duration(packet.payload):
+                self._opus_at = self._call.now()
                 self._line.send(events.write_append(packet.payload))
         else:
             self._ear.handle_packet(packet, self._call.now())
@@ -89,10 +101,8 @@ class RealtimeBackend(BaseBackend):
             return
         if event.type == "output_audio_buffer.clear":  # of the WebRTC interface alone: no server has this buffer
             self._silence()
-        elif not self._line.send(message if isinstance(message, str) else message.decode()):
-            self._tell(events.write_error("backend_unreachable", f"{event.type} did not reach the backend"))
-        elif event.type == "session.update" and isinstance(event.session, dict):
-            self._session = {**self._session, **event.session}
+        else:
+            self._pass_on(message if isinstance(message, str) else message.decode(), event)
 
     def on_close(self) -> None:
         """See `Backend.on_close`."""
@@ -104,8 +114,12 @@ class RealtimeBackend(BaseBackend):
     def on_line(self, state: str, detail: str) -> None:
         """See `LineUser.on_line`."""
         if state == "connected":
+            self._voice_from = self._call.now() + FORMAT_SECONDS
             if self._session:
                 self._line.send(events.write_event("session.update", session=self._session))
+            unsent, self._unsent = self._unsent or (), None
+            for text in unsent:
+                self._pass_on(text, events.read_event(text))
             return
         self._silence()
         code = {"broken": "backend_reconnecting", "lost": "backend_lost"}.get(state)
@@ -135,16 +149,31 @@ class RealtimeBackend(BaseBackend):
 
     # -- inside
 
+    def _pass_on(self, text: str, event: Event) -> None:
+        """An event of the client's, to the service; those from before it is there wait for it."""
+        if self._unsent is not None and self._unsent_bytes + len(text) <= MAX_EARLY_BYTES:
+            self._unsent.append(text)
+            self._unsent_bytes += len(text)
+        elif not self._line.send(text):
+            self._tell(events.write_error("backend_unreachable", f"{event.type} did not reach the backend"))
+        elif event.type == "session.update" and isinstance(event.session, dict):
+            self._session = {**self._session, **event.session}
+            if self._asked() not in (None, self._heard):
+                self._voice_from = self._call.now() + FORMAT_SECONDS
+
     def _on_frame(self, number: int) -> None:
+        now = self._call.now()
         if self._heard != "opus":
-            self._ear.handle_time(self._call.now())
+            self._ear.handle_time(now)
+        elif self._hears_us() and self._opus_at is not None and now - self._opus_at >= SILENCE_SECONDS:
+            self._line.send(events.write_append(_OPUS_SILENCE))
         self._speaker.handle_frame(self._call.loss_out)
         if self._is_playing and not self._speaker.is_playing:
             self._is_playing = False
             self._tell(events.write_event("output_audio_buffer.stopped", response_id=self._response))
 
     def _on_pcm(self, pcm: bytes) -> None:
-        if self._line.is_open:
+        if self._hears_us():
             self._line.send(events.write_append(g711.encode(self._heard, pcm) if self._heard in _LAWS else pcm))
 
     def _play(self, event: Event) -> None:
@@ -195,6 +224,18 @@ class RealtimeBackend(BaseBackend):
             self._said = said
             send = self._call.send_opus
             self._speaker = OpusSpeaker(send) if said == "opus" else Speaker(send, _RATES[said])
+        if self._asked() in (None, self._heard):
+            self._voice_from = 0.0
+
+    def _asked(self) -> Format | None:
+        """The sound that our side of the session wants to send; None if it says nothing, or nothing known."""
+        try:
+            return events.formats_of(self._session)[0]
+        except ValueError:
+            return None
+
+    def _hears_us(self) -> bool:
+        return self._line.is_open and self._call.now() >= self._voice_from
 
     def _tell(self, event: str) -> None:
         """To the client, now or when its channel opens."""

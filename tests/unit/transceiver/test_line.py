@@ -66,7 +66,7 @@ class User:
 
 @asynccontextmanager
 async def service(
-    handler: Handler, status: int | None = None, tls: ssl.SSLContext | None = None
+    handler: Handler, status: int | None = None, *, tls: ssl.SSLContext | None = None, autoping: bool = True
 ) -> AsyncIterator[tuple[Service, list[web.Request]]]:
     requests: list[web.Request] = []
 
@@ -74,7 +74,7 @@ async def service(
         requests.append(request)
         if status is not None:
             return web.Response(status=status)
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(autoping=autoping)
         await socket.prepare(request)
         await handler(socket)
         return socket
@@ -271,6 +271,27 @@ async def test_a_service_that_says_nothing_is_pinged_and_one_that_does_not_answe
     async with service(deaf) as (where, _), lined(where) as (_, user):
         await user.until(lambda: "broken" in user.names)
         assert "said nothing" in user.states[1][1]
+
+
+async def test_an_answer_within_a_tick_of_the_clock_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with uvloop, whose clock has milliseconds, and a service on the same machine."""
+    loop = asyncio.get_running_loop()
+    exactly = loop.time
+    monkeypatch.setattr(loop, "time", lambda: int(exactly() * 20) / 20)
+    monkeypatch.setattr(module, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.5)
+    enough = asyncio.Event()
+
+    async def quiet(socket: web.WebSocketResponse) -> None:
+        for _ in range(5):
+            assert (await socket.receive()).type is WSMsgType.PING
+            await socket.pong()
+        enough.set()
+        await listen(socket)
+
+    async with service(quiet, autoping=False) as (where, _), lined(where) as (_, user):
+        await asyncio.wait_for(enough.wait(), 20)
+        assert user.names == ["connected"]
 
 
 async def test_nothing_is_read_while_there_is_no_room_and_that_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:

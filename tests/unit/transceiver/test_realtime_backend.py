@@ -11,7 +11,7 @@ import pytest
 from rtcrelay.audio import g711
 from rtcrelay.audio.opus import Decoder
 from rtcrelay.transceiver.backends.line import RubbishError, Service
-from rtcrelay.transceiver.backends.realtime import MAX_EARLY_BYTES, RealtimeBackend
+from rtcrelay.transceiver.backends.realtime import FORMAT_SECONDS, MAX_EARLY_BYTES, RealtimeBackend
 
 from .voices import SPEECH, FakeLine, Talk
 
@@ -28,6 +28,7 @@ class Scene:
         if channel:
             self.backend.on_channel(CHANNEL, "oai-events")
         self.line.open()
+        self.talk.time += FORMAT_SECONDS
 
     def say(self, pcm: bytes, response: str = "resp_1", item: str = "item_1", kind: str = "output_audio") -> None:
         delta = base64.b64encode(pcm).decode()
@@ -92,6 +93,26 @@ def test_events_from_before_the_channel_is_open_wait_for_it(monkeypatch: pytest.
     scene.backend.on_channel(CHANNEL, "oai-events")
     assert scene.talk.events()[0] == {"type": "session.created", "session": {"id": "s"}}
     assert sum(len(message) for _, message in scene.talk.messages) <= MAX_EARLY_BYTES
+
+
+def test_events_of_the_client_from_before_the_service_is_there_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtcrelay.transceiver.backends.realtime.Line", FakeLine)
+    talk = Talk(json.dumps({"voice": "v"}))
+    backend = RealtimeBackend(talk, Service("ws://model.example/"))
+    line = backend._line
+    assert isinstance(line, FakeLine)
+    early = {"type": "session.update", "session": {"instructions": "be brief"}}
+    backend.on_channel(CHANNEL, "oai-events")
+    backend.on_message(CHANNEL, "oai-events", json.dumps(early))
+    line.open()
+    assert line.events() == [{"type": "session.update", "session": {"voice": "v"}}, early]
+    line.user.on_line("broken", "reset")
+    line.is_open = False
+    backend.on_message(CHANNEL, "oai-events", '{"type":"response.create"}')
+    line.open()
+    (again,) = line.events()
+    assert again["session"] == {"voice": "v", "instructions": "be brief"}
+    assert [event["error"]["code"] for event in talk.events()] == ["backend_reconnecting", "backend_unreachable"]
 
 
 def test_speech_of_the_user_cuts_the_answer_and_tells_the_service_how_much_was_heard(scene: Scene) -> None:
@@ -178,6 +199,43 @@ def test_opus_passes_undecoded_where_the_service_says_so(scene: Scene) -> None:
     scene.talk.heard.clear()
     scene.talk.pass_frames(8)
     assert scene.talk.heard == list(SPEECH[:5])
+
+
+PCMU: dict[str, Any] = {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}
+
+
+def test_a_service_that_hears_opus_hears_the_silence_of_a_client_that_sends_none(scene: Scene) -> None:
+    scene.line.say("session.created", session={"audio": {"input": {"format": {"type": "audio/opus"}}}})
+    scene.talk.pass_frames(10)
+    assert scene.line.events() == []
+    scene.talk.speak(scene.backend, SPEECH[:2])
+    scene.line.events()
+    scene.talk.pass_frames(50)
+    sent = [base64.b64decode(event["audio"]) for event in scene.line.events()]
+    assert set(sent) == {b"\xf8"}
+    assert 47 <= len(sent) <= 49
+    decoder = Decoder(24_000)
+    assert len(decoder.decode(SPEECH[0])) == len(decoder.decode(b"\xf8")) == 960
+
+
+def test_the_voice_waits_until_the_service_takes_the_sound_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch, json.dumps(PCMU))
+    scene.talk.time -= FORMAT_SECONDS
+    scene.line.events()
+    scene.line.say("session.created", session={"audio": {"input": {"format": {"type": "audio/pcm", "rate": 24_000}}}})
+    scene.talk.speak(scene.backend, SPEECH[:5])
+    assert scene.line.events() == []
+    scene.line.say("session.updated", session=PCMU)
+    scene.talk.speak(scene.backend, SPEECH[:5])
+    assert [len(base64.b64decode(event["audio"])) for event in scene.line.events()] == [160] * 5
+
+
+def test_a_service_that_never_says_what_it_takes_gets_pcm_after_a_second(scene: Scene) -> None:
+    scene.backend.on_message(CHANNEL, "oai-events", json.dumps({"type": "session.update", "session": PCMU}))
+    scene.talk.speak(scene.backend, SPEECH[:60])
+    appended = [event for event in scene.line.events() if event["type"] == "input_audio_buffer.append"]
+    assert 8 <= len(appended) <= 12
+    assert len(base64.b64decode(appended[0]["audio"])) == 960
 
 
 def test_what_the_client_asked_for_is_the_sessions_first_update_and_comes_again_after_a_break(
