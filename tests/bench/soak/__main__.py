@@ -27,7 +27,7 @@ from rtcrelay.client.demo.site import Site, SiteOptions
 from . import mixture
 from .judge import EXACT, Finding, Tolerance, grown_types, judge_rest, judge_trend, leveled
 from .lives import Habits, Population
-from .observed import VARIABLE
+from .observed import IDLE, VARIABLE
 from .samples import Sample, Subject
 
 OPTIONS = SiteOptions(
@@ -142,7 +142,7 @@ async def _soak(site: Site, parrot: Daemon, directory: Path, options: argparse.N
     population = Population(node.url, options.per_second, habits)
     load = os.getloadavg()
     await _churn(population, subjects, options.warm_up)
-    before = await _rest(population, subjects)
+    before = await _rest(population, subjects, directory)
     types_before = {subject.name: dict(subject.types) for subject in subjects}
     starts = [len(subject.samples) for subject in subjects]
     began = time.monotonic()
@@ -152,7 +152,7 @@ async def _soak(site: Site, parrot: Daemon, directory: Path, options: argparse.N
         [sample for sample in subject.samples[start:] if sample["at"] >= grown]
         for subject, start in zip(subjects, starts, strict=True)
     ]
-    after = await _rest(population, subjects)
+    after = await _rest(population, subjects, directory)
     stats = await node.admin.read("/v1/stats")
     return {
         "machine": platform.machine(),
@@ -192,7 +192,7 @@ async def _churn(population: Population, subjects: Sequence[Subject], seconds: f
     await growing
 
 
-async def _rest(population: Population, subjects: Sequence[Subject]) -> list[Sample]:
+async def _rest(population: Population, subjects: Sequence[Subject], directory: Path) -> list[Sample]:
     """What each process keeps when nobody is there any more."""
     await population.die_out()
     end = time.monotonic() + IDLE_SECONDS
@@ -201,7 +201,9 @@ async def _rest(population: Population, subjects: Sequence[Subject]) -> list[Sam
         if not any(look.get("sessions", 0) + look.get("paths", 0) + look.get("flows", 0) for look in looks):
             break
         await asyncio.sleep(1.0)
+    (directory / IDLE).touch()
     await asyncio.sleep(SETTLE_SECONDS)
+    (directory / IDLE).unlink()
     looks = [await subject.look() for subject in subjects]
     _print_progress(population, subjects)
     return looks
