@@ -79,7 +79,8 @@ def _set_up_kernel(host: Host) -> None:
 
 def _ip(namespace: str | None, lines: Sequence[str]) -> None:
     """Lines of ip(8), in a namespace or not. Raises BackendError."""
-    words = ["ip", *(["-n", namespace] if namespace else []), "-batch", "-"]
+    # It dies with us: whoever removes what a killed 'up' left must not meet an ip(8) that still makes more of it.
+    words = ["setpriv", "--pdeathsig", "KILL", "ip", *(["-n", namespace] if namespace else []), "-batch", "-"]
     done = subprocess.run(words, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         where = f" in {namespace}" if namespace else ""

@@ -58,7 +58,7 @@ def write_files(plan: Plan) -> None:
 
 def require_programs(plan: Plan) -> None:
     """Raises BackendError that names what must be installed."""
-    needs: list[tuple[str, str]] = [("ip", "iproute2"), ("nsenter", "util-linux")]
+    needs: list[tuple[str, str]] = [("ip", "iproute2"), ("nsenter", "util-linux"), ("setpriv", "util-linux")]
     if plan.of("turn"):
         needs.append(("turnserver", "coturn"))
     for program, package in needs:
