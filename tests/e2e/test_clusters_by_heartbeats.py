@@ -61,6 +61,16 @@ async def test_an_ingress_finds_a_cluster_by_its_heartbeats_and_leaves_relays_th
         assert (await world.transceiver_admin.stats()).count("dtls_connected") == 2
 
 
+async def test_an_ingress_finds_a_cluster_in_the_redis_of_its_site(tmp_path: Path, server: Server) -> None:
+    async with tiers(tmp_path, Plan(redis=server.url, by_sites=True)) as world:
+        await until_table(world.ingress, list(world.relays))
+        assert (await world.ingress.stats())["route_cache"] is None
+        server.stop()
+        async with calling(world.url) as caller:
+            await caller.until_talking()
+        assert await world.hop() in world.relays
+
+
 async def remembered(ingress: Tier) -> int:
     return (await ingress.admin.stats()).count("claims_restored")
 

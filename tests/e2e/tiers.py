@@ -85,6 +85,8 @@ class Plan:
     """URL for all relays; then heartbeats are the table of clusters."""
     ingress_redis: str | None = None
     """URL for the ingresses alone, as at a site of their own; the table is a file then."""
+    by_sites: bool = False
+    """Whether the ingresses have no Redis, and a file of sites that names the cluster's."""
     told: tuple[str, ...] = ()
     """What the answer names in the place of the VIPs."""
     transceiver: tuple[str, ...] = field(default=())
@@ -134,17 +136,21 @@ def make_tiers(directory: Path, plan: Plan) -> Tiers:
     def relay(name: str, public: tuple[str, int], internal: str, *more: str) -> Tier:
         socket = directory / f"{name}.sock"
         arguments = ["relay", "-l", f"{public[0]}:{public[1]}", "--internal", internal, *keys, "--admin", str(socket)]
-        return Tier(Daemon(name, [*arguments, *table, *more], directory), Admin(socket), public, internal)
+        return Tier(Daemon(name, [*arguments, *more], directory), Admin(socket), public, internal)
 
-    of_ingress: tuple[str, ...] = ("--ingress-only", "--peers", "127.0.7.0/24")
+    of_ingress: tuple[str, ...] = ("--ingress-only", "--peers", "127.0.7.0/24", *table)
     if plan.ingress_redis is not None:
         of_ingress = (*of_ingress, "--redis", plan.ingress_redis)
+    if plan.by_sites:
+        site = f'[[clusters]]\nid = {CLUSTER}\nlatitude = 0\nlongitude = 0\nredis = "{plan.redis}"\n'
+        (directory / "sites.toml").write_text(site)
+        of_ingress = (*of_ingress[:-2], "--sites", str(directory / "sites.toml"))
     ingresses = [
         relay(f"ingress-{port}-{host}", (f"127.0.0.{host}", port), f"127.0.1.{host}:{inner[at]}", *of_ingress)
         for at, port in enumerate(vips)
         for host in range(1, plan.hosts + 1)
     ]
-    of_cluster = ("--cluster", str(CLUSTER), "--transceivers", f"127.0.9.1:{media}", "--peers", "127.0.1.0/24")
+    of_cluster = ("--cluster", str(CLUSTER), "--transceivers", f"127.0.9.1:{media}", "--peers", "127.0.1.0/24", *table)
     pair = [
         relay(f"relay-{number}", ("127.0.0.1", port), internal, *of_cluster)
         for number, (port, internal) in enumerate(zip(rest[plan.relays :], internals, strict=True), 1)

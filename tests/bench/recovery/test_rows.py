@@ -76,8 +76,7 @@ def test_a_real_call_is_back(name: str) -> None:
 
 
 @pytest.mark.skipif(not may_tap(), reason="no packet socket: run as root, or under unshare -rn")
-@pytest.mark.parametrize("name", ["cluster relay silent", "ingress kill"])
-def test_a_call_in_two_tiers_is_back(name: str) -> None:
-    row = asyncio.run(tier_rows.run_tier_fault(TIERS[name], 1))
+def test_a_call_in_two_tiers_is_back() -> None:
+    row = asyncio.run(tier_rows.run_tier_fault(TIERS["cluster relay silent"], 1))
     for way in ("to_server", "to_client"):
         assert row[way]["silent_flows"] == 0, row
