@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import rtcrelay
-from rtcrelay._dataplane import Relay
+from rtcrelay._dataplane import Policy, Relay
 from rtcrelay.admin.unix_socket import AdminSocket
 from rtcrelay.config import RelaySettings
 from rtcrelay.config.text import format_address
@@ -23,7 +23,7 @@ from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.relay.cluster_table import ClusterTable
 from rtcrelay.relay.other_sites import other_sources
-from rtcrelay.relay.policy import load_policy, relay_config
+from rtcrelay.relay.policy import load_policy, make_policy, relay_config
 from rtcrelay.store.redis_password import read_redis_password
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def run(
         key_file, policy = load_policy(settings)
         password = read_redis_password(settings.redis_password_file) if settings.redis else None
         other_sources(settings)  # refused before anything is bound
+        table = ClusterTable(settings)
+        if takeover and (settings.redis or settings.sites):
+            policy = look_first(settings, key_file, password, table)
         relay = Relay(relay_config(settings, policy))
         admin = AdminSocket(settings.admin_socket, replaces=takeover)
         # A predecessor has the address of metrics until it has ended.
@@ -74,7 +77,6 @@ def run(
                 workers = succeed(relay, settings, admin)
             else:
                 start(relay)
-            table = ClusterTable(settings)
             answers = answer_early(relay, settings, password, table)
             try:
                 _announce(relay, settings, key_file)
@@ -107,6 +109,16 @@ def start(relay: Relay) -> None:
         raise bind_error(str(error.filename), "ulpn", error) from error
     for warning in warnings:
         log.warning("%s", warning)
+
+
+def look_first(settings: RelaySettings, key_file: KeyFile, password: str | None, table: ClusterTable) -> Policy:
+    """The policy of a successor, which knows other clusters by their heartbeats before it takes over."""
+    import asyncio
+
+    from rtcrelay.relay.other_sites import look_around
+
+    asyncio.run(look_around(settings, password, table))
+    return make_policy(settings, key_file, clusters=table.relays)
 
 
 def answer_early(

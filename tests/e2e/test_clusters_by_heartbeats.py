@@ -13,6 +13,7 @@ from store.server import Server, running
 from rtcrelay.admin.client import AdminClient
 from rtcrelay.client.caller import calling
 from rtcrelay.client.core import CallConfig
+from rtcrelay.client.demo.processes import Daemon
 
 from .tiers import CLUSTER, Plan, Tier, Tiers, behind_nat, more_audio, tiers
 from .waiting import until
@@ -69,6 +70,23 @@ async def test_an_ingress_finds_a_cluster_in_the_redis_of_its_site(tmp_path: Pat
         async with calling(world.url) as caller:
             await caller.until_talking()
         assert await world.hop() in world.relays
+
+
+async def test_a_successor_knows_the_clusters_before_it_takes_over(tmp_path: Path, server: Server) -> None:
+    async with tiers(tmp_path, Plan(redis=server.url)) as world:
+        ingress = world.ingress
+        await until_table(ingress, list(world.relays))
+        async with calling(world.url) as caller:
+            await caller.until_talking()
+            successor = Daemon("successor", (*ingress.daemon.arguments, "--takeover"), tmp_path)
+            try:
+                await successor.start()
+                await ingress.daemon.wait()
+                assert sorted(await table_of(ingress)) == sorted(world.relays)
+                assert "relays of other clusters" not in successor.log.read_text(), "it has learned nothing since"
+                await more_audio(caller, 50, 10.0)
+            finally:
+                await successor.stop()
 
 
 async def remembered(ingress: Tier) -> int:
