@@ -18,6 +18,9 @@ use super::slots::{Piece, Slots};
 pub(super) const BATCH: usize = 64;
 /// Asked for while little comes: preparing a place costs, also if it stays empty.
 const SMALL_BATCH: usize = 8;
+/// After so many calls in a row that brought no more than one, only one is asked for, which spares
+/// the kernel a second look; and every so many calls it is tried whether more would come. Chosen.
+const CALM: u32 = 16;
 
 /// From whom a batch is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,8 @@ pub(super) struct Batch {
     pub(super) slots: Slots,
     leg: Leg,
     asked: usize,
+    /// Calls in a row that brought no more than one buffer.
+    calm: u32,
     names: Box<[Name]>,
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
@@ -68,6 +73,7 @@ impl Batch {
             slots: if leg == Leg::Public { Slots::new(BATCH) } else { Slots::large(BATCH) },
             leg,
             asked: SMALL_BATCH,
+            calm: 0,
             names: vec![name; BATCH].into(),
             controls: vec![Control::EMPTY; BATCH].into(),
             vectors: vec![vector; BATCH].into(),
@@ -76,9 +82,9 @@ impl Batch {
     }
 
     /// Receives what is there, at most 64 buffers, without waiting. Says how many came, and whether
-    /// there may be more.
+    /// to call again at once.
     pub(super) fn receive(&mut self, fd: RawFd) -> io::Result<(usize, bool)> {
-        let asked = self.asked;
+        let asked = if self.calm >= CALM && !self.calm.is_multiple_of(CALM) { 1 } else { self.asked };
         for at in 0..asked {
             let space = if self.leg == Leg::Public { self.slots.behind_headroom(at) } else { self.slots.whole(at) };
             self.vectors[at] = libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: space.len() };
@@ -97,7 +103,8 @@ impl Batch {
             libc::recvmmsg(fd, self.messages.as_mut_ptr(), asked as _, libc::MSG_DONTWAIT as _, std::ptr::null_mut())
         };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        let is_full = count == asked;
+        self.calm = if count > 1 { 0 } else { self.calm.wrapping_add(1) };
+        let is_full = count == asked && asked > 1;
         self.asked = if is_full { BATCH } else { (count * 2).clamp(SMALL_BATCH, BATCH) };
         Ok((count, is_full))
     }

@@ -9,6 +9,7 @@ mod message;
 mod send;
 mod slots;
 mod socket;
+mod wait;
 mod worker;
 
 mod runtime;

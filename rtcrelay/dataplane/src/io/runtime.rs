@@ -12,7 +12,8 @@ use std::time::Instant;
 use super::capture::{Capture, Captures, Snap};
 use super::listeners::{self, Bound, Group, Sockets};
 use super::socket;
-use super::worker::Worker;
+use super::wait::Alarm;
+use super::worker::{LOOK_UP_EVERY, Worker};
 use crate::core::address::PathKey;
 use crate::core::capture::Filter;
 use crate::core::events::{Event, Events};
@@ -106,8 +107,7 @@ pub struct Runtime {
     control: Mine,
     control_is_busy: Mutex<()>,
     listeners: Vec<(SocketAddr, SocketAddr)>,
-    wake: Arc<OwnedFd>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<(JoinHandle<()>, Arc<Alarm>)>>,
     alive: Arc<AtomicUsize>,
     processors: Vec<usize>,
     warnings: Vec<String>,
@@ -148,7 +148,6 @@ impl Runtime {
             control: Mine::default(),
             control_is_busy: Mutex::new(()),
             listeners,
-            wake: Arc::new(socket::wake_up().map_err(of_kernel)?),
             threads: Mutex::new(Vec::new()),
             alive: Arc::new(AtomicUsize::new(0)),
             processors: config.processors.clone(),
@@ -162,30 +161,29 @@ impl Runtime {
         if !threads.is_empty() {
             return Ok(());
         }
-        socket::sleep(&self.wake);
         for (number, (group, mine)) in locked(&self.groups).iter().zip(&self.workers).enumerate() {
             let (group, mine) = (Arc::clone(group), Arc::clone(mine));
-            let (shared, wake, alive) = (Arc::clone(&self.shared), Arc::clone(&self.wake), Alive::new(&self.alive));
+            let (shared, alive) = (Arc::clone(&self.shared), Alive::new(&self.alive));
+            let alarm = Arc::new(Alarm::new(LOOK_UP_EVERY)?);
+            let its_alarm = Arc::clone(&alarm);
             let processor = self.processors.get(number % self.processors.len().max(1)).copied();
             let thread = std::thread::Builder::new().name(format!("relay-worker-{number}")).spawn(move || {
                 let _alive = alive;
                 if let Some(Err(error)) = processor.map(socket::pin) {
                     eprintln!("a packet thread stays on no processor: {error}");
                 }
-                if let Err(error) = Worker::new(&group, shared, mine, wake).run() {
-                    eprintln!("a packet thread ends: {error}");
-                }
+                Worker::new(&group, shared, mine, its_alarm).run();
             })?;
-            threads.push(thread);
+            threads.push((thread, alarm));
         }
         Ok(())
     }
 
     /// Ends the threads. The sockets stay, and what comes meanwhile waits in their buffers.
     pub fn pause(&self) {
-        socket::wake(&self.wake);
         let threads = std::mem::take(&mut *locked(&self.threads));
-        for thread in threads {
+        threads.iter().for_each(|(_, alarm)| alarm.end());
+        for (thread, _) in threads {
             // A worker that panicked has said so on stderr.
             let _ = thread.join();
         }

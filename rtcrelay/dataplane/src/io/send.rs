@@ -77,6 +77,14 @@ impl SendQueue {
         if self.waiting.is_empty() {
             return sent;
         }
+        if let [Outgoing { piece, to, from: None, .. }] = &self.waiting[..] {
+            match send_one(fd, slots.bytes(piece), *to) {
+                Ok(bytes) => (sent.packets, sent.bytes) = (1, bytes as u64),
+                Err(error) => refused(&error),
+            }
+            self.waiting.clear();
+            return sent;
+        }
         let waiting = &self.waiting;
         self.groups.form(waiting.len(), |at| {
             let Outgoing { piece, to, from, flow } = &waiting[at];
@@ -141,33 +149,22 @@ impl SendQueue {
 
     /// Sends messages from the first on; returns how many went, or why the first did not.
     fn send(&mut self, fd: RawFd, messages: std::ops::Range<usize>, sent: &mut Sent) -> io::Result<usize> {
-        let (first, mut tried) = (messages.start, 0);
-        loop {
-            let left = &mut self.messages[messages.clone()];
-            // SAFETY: these messages were prepared and point into this queue's own boxed arrays and
-            // into the slots that the caller of `flush` lends, all of which outlive the call.
-            let done = unsafe { libc::sendmmsg(fd, left.as_mut_ptr(), left.len() as _, libc::MSG_DONTWAIT as _) };
-            if done > 0 {
-                let done = done as usize;
-                for at in first..first + done {
-                    let count = self.messages[at].msg_hdr.msg_iovlen as u64;
-                    sent.packets += count;
-                    sent.bytes += u64::from(self.messages[at].msg_len);
-                    if count > 1 {
-                        sent.groups += 1;
-                        sent.grouped += count;
-                    }
-                }
-                return Ok(done);
+        let first = messages.start;
+        let left = &mut self.messages[messages];
+        // SAFETY: these messages were prepared and point into this queue's own boxed arrays and
+        // into the slots that the caller of `flush` lends, all of which outlive the call.
+        let mut send = || unsafe { libc::sendmmsg(fd, left.as_mut_ptr(), left.len() as _, libc::MSG_DONTWAIT as _) };
+        let done = tried(|| send() as isize)?;
+        for message in &self.messages[first..first + done] {
+            let count = message.msg_hdr.msg_iovlen as u64;
+            sent.packets += count;
+            sent.bytes += u64::from(message.msg_len);
+            if count > 1 {
+                sent.groups += 1;
+                sent.grouped += count;
             }
-            let error = io::Error::last_os_error();
-            // The error of an earlier datagram (ICMP, too large) is reported once on the next
-            // call, whatever that sends (IP_RECVERR): try again before believing it.
-            if error.kind() != io::ErrorKind::Interrupted && (tried == 2 || is_about_this_call(&error)) {
-                return Err(error);
-            }
-            tried += 1;
         }
+        Ok(done)
     }
 
     /// Sends the datagrams of a refused group one by one, with the room of its message.
@@ -190,6 +187,32 @@ impl SendQueue {
                 refused(&error);
             }
         }
+    }
+}
+
+/// Sends one datagram, with less around it; returns its bytes.
+fn send_one(fd: RawFd, datagram: &[u8], to: Endpoint) -> io::Result<usize> {
+    // SAFETY: all zeros is a value.
+    let mut name: Name = unsafe { zeroed() };
+    let length = write_name(to.into(), &mut name);
+    let (start, bytes) = (datagram.as_ptr().cast(), datagram.len());
+    // SAFETY: the pointers and lengths describe `datagram` and `name`.
+    tried(|| unsafe { libc::sendto(fd, start, bytes, libc::MSG_DONTWAIT, (&raw const name).cast(), length) })
+}
+
+/// The result of a sending call. The error of an earlier datagram (ICMP, too large) is reported
+/// once on the next call, whatever that sends (IP_RECVERR): it is made again before it is believed.
+fn tried(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    let mut tried = 0;
+    loop {
+        if let Ok(done) = usize::try_from(call()) {
+            return Ok(done);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted && (tried == 2 || is_about_this_call(&error)) {
+            return Err(error);
+        }
+        tried += 1;
     }
 }
 

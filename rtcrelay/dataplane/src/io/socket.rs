@@ -1,6 +1,6 @@
 //! UDP sockets as the relay wants them: shared ports, large buffers, whole batches.
 //!
-//! The only unsafe code of the crate is here and in `message`, `batch` and `send`.
+//! The only unsafe code of the crate is here and in `wait`, `message`, `batch` and `send`.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -129,7 +129,7 @@ pub fn adopt_descriptor(fd: RawFd) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// A descriptor that wakes a worker for good.
+/// A descriptor that one thread wakes another with.
 pub(super) fn wake_up() -> io::Result<OwnedFd> {
     // SAFETY: no pointers; the result is checked before it is owned.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
@@ -152,51 +152,6 @@ pub(super) fn sleep(fd: &OwnedFd) {
     let mut count = [0u8; 8];
     // SAFETY: the pointer and length describe `count`. Failing means it was not readable.
     unsafe { libc::read(fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-}
-
-/// Descriptors that are waited for, each under a number.
-pub(super) struct Poll(OwnedFd);
-
-/// What is ready.
-#[derive(Clone, Copy)]
-pub(super) struct Ready {
-    /// The number of the descriptor.
-    pub(super) number: u64,
-    /// Whether an error waits on it as well.
-    pub(super) has_error: bool,
-}
-
-impl Poll {
-    pub(super) fn new(descriptors: impl IntoIterator<Item = (u64, RawFd)>) -> io::Result<Poll> {
-        // SAFETY: no pointers; the result is checked before it is owned.
-        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the call above returned a descriptor that nobody else owns.
-        let poll = Poll(unsafe { OwnedFd::from_raw_fd(fd) });
-        for (number, descriptor) in descriptors {
-            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: number };
-            // SAFETY: the pointer is to `event`, which the call copies.
-            if unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, descriptor, &mut event) } < 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(poll)
-    }
-
-    /// Waits until something is ready or `millis` pass; an interruption counts as time passed.
-    /// What is ready and does not fit into `ready` is told of the next time.
-    pub(super) fn wait(&self, ready: &mut [Ready; 16], millis: libc::c_int) -> usize {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
-        // SAFETY: the pointer and length describe `events`.
-        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), 16, millis) };
-        let count = usize::try_from(count).unwrap_or(0);
-        for (ready, event) in ready.iter_mut().zip(&events[..count]) {
-            *ready = Ready { number: event.u64, has_error: event.events & libc::EPOLLERR as u32 != 0 };
-        }
-        count
-    }
 }
 
 /// Keeps this thread on one processor.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use super::message::take_icmp_error;
 use super::runtime::{Mine, Shared};
 use super::send::{Outgoing, SendQueue, Sent};
 use super::slots::{Piece, Slots};
-use super::socket::{self, Poll, Ready};
+use super::socket;
+use super::wait::{Alarm, Poll};
 use crate::core::path::MAX_CLAIMS;
 use crate::core::policy::Policy;
 use crate::core::relay::{FromClient, Turn, Verdict};
@@ -34,9 +35,9 @@ const RECEIVE_TRIES: usize = 3;
 const RECEIVE_PAUSE: Duration = Duration::from_millis(1);
 /// How often held packets are looked at; they wait for 20 ms at most.
 const LOOK_AT_HELD_EVERY: Duration = Duration::from_millis(1);
-/// Between two pieces of expiry, small ones, while packets come; and how long to wait for packets.
+/// Between two pieces of expiry, small ones, while packets come; and how often to look whether none do.
 const SWEEP_EVERY: Duration = Duration::from_millis(2);
-const WAIT: Duration = Duration::from_millis(20);
+pub(super) const LOOK_UP_EVERY: Duration = Duration::from_millis(20);
 /// Pieces after a wait without packets, which nobody waits for.
 const SWEEPS_WHEN_IDLE: usize = 8;
 /// Pieces of expiry between two looks at what the kernel dropped: about a second.
@@ -61,7 +62,7 @@ pub(super) struct Worker<'a> {
     hold: Hold,
     shared: Arc<Shared>,
     mine: Arc<Mine>,
-    wake: Arc<OwnedFd>,
+    alarm: Arc<Alarm>,
     policy: (u64, Arc<Policy>),
     next_sweep: Time,
     next_release: Time,
@@ -71,7 +72,7 @@ pub(super) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(sockets: &'a [Sockets], shared: Arc<Shared>, mine: Arc<Mine>, wake: Arc<OwnedFd>) -> Worker<'a> {
+    pub(super) fn new(sockets: &'a [Sockets], shared: Arc<Shared>, mine: Arc<Mine>, alarm: Arc<Alarm>) -> Worker<'a> {
         Worker {
             sockets,
             queues: new_queues(sockets.len()),
@@ -81,7 +82,7 @@ impl<'a> Worker<'a> {
             policy: shared.policy(),
             shared,
             mine,
-            wake,
+            alarm,
             next_sweep: Time(0),
             next_release: Time(0),
             sweeps: 0,
@@ -89,27 +90,22 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Runs until woken.
-    pub(super) fn run(mut self) -> io::Result<()> {
+    /// Runs until its alarm rings for the last time.
+    pub(super) fn run(mut self) {
         socket::block_signals();
-        let pairs = self.sockets.iter().enumerate();
-        let pairs = pairs.flat_map(|(at, pair)| {
-            [(of_public(at), pair.public.as_raw_fd()), (of_internal(at), pair.internal.as_raw_fd())]
-        });
-        let poll = Poll::new(pairs.chain([(WAKE, self.wake.as_raw_fd())]))?;
-        let mut ready = [Ready { number: WAKE, has_error: false }; 16];
+        let pairs = self.sockets.iter().flat_map(|pair| [pair.public.as_raw_fd(), pair.internal.as_raw_fd()]);
+        let mut poll = Poll::new(pairs.chain([self.alarm.as_raw_fd()]));
         loop {
-            let wait = match self.hold.is_empty() {
-                _ if self.shared.busy_poll => Duration::ZERO,
-                true => WAIT,
-                false => LOOK_AT_HELD_EVERY,
-            };
-            let count = poll.wait(&mut ready, wait.as_millis() as libc::c_int);
-            if ready[..count].iter().any(|ready| ready.number == WAKE) {
-                return Ok(());
+            poll.wait(match self.hold.is_empty() {
+                _ if self.shared.busy_poll => Some(Duration::ZERO),
+                true => None,
+                false => Some(LOOK_AT_HELD_EVERY),
+            });
+            if poll.ready(2 * self.sockets.len()).is_some() && self.alarm.take() {
+                return;
             }
             // A defect costs this turn's packets, not the worker; the message is on stderr.
-            if catch_unwind(AssertUnwindSafe(|| self.turn(&ready[..count]))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.turn(&poll))).is_err() {
                 self.mine.counters.panics.add(1);
                 self.queues = new_queues(self.sockets.len());
                 self.hold = Hold::new();
@@ -117,22 +113,25 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn turn(&mut self, ready: &[Ready]) {
+    fn turn(&mut self, poll: &Poll) {
         if self.policy.0 != self.shared.policy_number() {
             self.policy = self.shared.policy();
         }
         let policy = Arc::clone(&self.policy.1);
         let now = self.shared.now();
-        for ready in ready {
-            let at = (ready.number / 2) as usize;
-            if ready.number == of_public(at) {
+        let mut is_idle = true;
+        for at in 0..self.sockets.len() {
+            if poll.ready(2 * at).is_some() {
+                is_idle = false;
                 self.serve_public(at, &policy, now);
-                continue;
             }
-            if ready.has_error {
-                self.read_icmp_errors(at);
+            if let Some(ready) = poll.ready(2 * at + 1) {
+                is_idle = false;
+                if ready.has_error {
+                    self.read_icmp_errors(at);
+                }
+                self.serve_internal(at, &policy, now);
             }
-            self.serve_internal(at, &policy, now);
         }
         if !self.hold.is_empty() && now >= self.next_release {
             self.release(&policy);
@@ -142,7 +141,7 @@ impl<'a> Worker<'a> {
         self.shared.tell(&self.mine.events);
         if now >= self.next_sweep {
             self.next_sweep = now.after(SWEEP_EVERY);
-            let pieces = if ready.is_empty() && !self.shared.busy_poll { SWEEPS_WHEN_IDLE } else { 1 };
+            let pieces = if is_idle && !self.shared.busy_poll { SWEEPS_WHEN_IDLE } else { 1 };
             (0..pieces).for_each(|_| self.sweep(now));
         }
     }
@@ -361,16 +360,6 @@ impl<'a> Worker<'a> {
             }
         }
     }
-}
-
-const WAKE: u64 = u64::MAX;
-
-fn of_public(at: usize) -> u64 {
-    2 * at as u64
-}
-
-fn of_internal(at: usize) -> u64 {
-    2 * at as u64 + 1
 }
 
 /// What a pair of sockets has lost since it was bound.
