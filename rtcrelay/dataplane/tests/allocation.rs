@@ -1,4 +1,5 @@
-//! After start-up the core allocates nothing: not for new paths, nor for known ones, nor for drops.
+//! After start-up the core allocates nothing: not for new paths, nor for known ones, nor for drops. The
+//! one exception is a path that a second next hop claims.
 
 mod scene;
 
@@ -75,4 +76,31 @@ fn no_packet_allocates() {
         assert_eq!(count, 0, "round {round}");
         scene.pass(61_000);
     }
+}
+
+#[test]
+fn only_a_second_claim_of_a_path_allocates_and_only_when_it_comes() {
+    let scene = Scene::new();
+    scene.connect(CLIENT, T1);
+    let (second, media) = (check(&scene.ufrag(T2)), rtp());
+    let returning = [success(), rtp(), vec![]].map(|payload| with_header(CLIENT, INTERNAL, &payload));
+    let (client, transceivers) = (address(CLIENT), [address(T1), address(T2)]);
+    let public = |payload: &[u8]| {
+        let datagram = _dataplane::core::relay::FromClient { listener: 0, source: client, local: None, payload };
+        scene.relay.handle_public(scene.turn(), datagram, &mut [0; _dataplane::core::stun::MAX_RESPONSE]);
+    };
+    assert_eq!(allocations(|| public(&second)), 1, "few paths have a second claim");
+    let later = allocations(|| {
+        for _ in 0..100 {
+            public(&second);
+            public(&media);
+            for transceiver in transceivers {
+                for datagram in &returning {
+                    scene.relay.handle_internal(scene.turn(), transceiver, datagram);
+                }
+            }
+        }
+    });
+    assert_eq!(later, 0);
+    assert_eq!(scene.counter("claims_confirmed"), 2, "both are there");
 }

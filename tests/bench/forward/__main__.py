@@ -151,6 +151,7 @@ def print_table(rows: Sequence[Row], plan: Plan) -> None:
     pairs = [
         ("ours", "c"),
         ("ours", "c-connected"),
+        ("ours", "c-single"),
         ("go", "ours"),
         ("nginx", "ours"),
         ("coturn", "ours"),

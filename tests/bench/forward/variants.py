@@ -107,6 +107,7 @@ VARIANTS = {
     "ours": Variant("rtcrelay serve relay", _ours, seconds_to_start=1.0),
     "c": Variant("bare C, the same header", lambda built: [built.folder / "c_relay"]),
     "c-connected": Variant("the same, upstream socket connected", lambda built: [built.folder / "c_relay", "-c"]),
+    "c-single": Variant("the same, a datagram a call", lambda built: [built.folder / "c_relay", "-s"]),
     "go": Variant("Go, SO_REUSEPORT and LockOSThread", lambda built: [built.folder / "go_relay"], "go", "golang"),
     "nginx": Variant("nginx stream", _nginx, "nginx", "libnginx-mod-stream", max_flows=10_000),
     "coturn": Variant("coturn, ChannelData", _coturn, "turnserver", "coturn", max_flows=10_000, is_turn=True),

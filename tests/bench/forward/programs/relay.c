@@ -2,9 +2,11 @@
  *
  * One thread, two sockets, epoll, recvmmsg and sendmmsg of up to 64, the header written into
  * headroom, a table from client to next hop with open addressing. No GSO, no GRO, no checks, no
- * expiry, no counters. With -c the upstream socket is connected, which suits one next hop only. */
+ * expiry, no counters. With -c the upstream socket is connected, which suits one next hop only.
+ * With -s poll, recvfrom and sendto: the least for a datagram that comes alone. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +36,7 @@ struct batch {
 
 static struct flow *table;
 static struct sockaddr_in backend, proxy;
-static int client_side, backend_side, is_connected;
+static int client_side, backend_side, is_connected, is_single;
 
 static struct flow *find(const struct sockaddr_in *client) {
     uint64_t key = 1ull << 63 | (uint64_t)client->sin_addr.s_addr << 16 | client->sin_port;
@@ -71,7 +73,23 @@ static int receive(int fd, struct batch *batch) {
     return recvmmsg(fd, batch->messages, BATCH, MSG_DONTWAIT, 0);
 }
 
+static int receive_one(int fd, struct batch *batch) {
+    socklen_t length = sizeof batch->names[0];
+    batch->vectors[0].iov_base = batch->slots[0] + HEADER;
+    ssize_t received = recvfrom(fd, batch->slots[0] + HEADER, SLOT - HEADER, 0, (void *)&batch->names[0], &length);
+    batch->messages[0].msg_hdr.msg_name = &batch->names[0];
+    batch->messages[0].msg_hdr.msg_namelen = length;
+    batch->messages[0].msg_len = received;
+    return received < 0 ? -1 : 1;
+}
+
 static void flush(int fd, struct batch *batch, int count) {
+    if (is_single) {
+        const struct msghdr *message = &batch->messages[0].msg_hdr;
+        if (count == 1)
+            sendto(fd, batch->vectors[0].iov_base, batch->vectors[0].iov_len, 0, message->msg_name, message->msg_namelen);
+        return;
+    }
     for (int sent = 0; sent < count;) {
         int result = sendmmsg(fd, batch->messages + sent, count - sent, 0);
         sent += result > 0 ? result : 1;
@@ -79,7 +97,7 @@ static void flush(int fd, struct batch *batch, int count) {
 }
 
 static void to_backend(struct batch *batch) {
-    int count = receive(client_side, batch);
+    int count = (is_single ? receive_one : receive)(client_side, batch);
     for (int at = 0; at < count; at++) {
         struct sockaddr_in *client = &batch->names[at];
         struct flow *flow = find(client);
@@ -102,7 +120,7 @@ static void to_backend(struct batch *batch) {
 }
 
 static void to_clients(struct batch *batch) {
-    int count = receive(backend_side, batch);
+    int count = (is_single ? receive_one : receive)(backend_side, batch);
     for (int at = 0; at < count; at++) {
         unsigned char *header = batch->slots[at] + HEADER;
         struct sockaddr_in *client = &batch->names[at];
@@ -115,6 +133,7 @@ static void to_clients(struct batch *batch) {
 
 int main(int argc, char **argv) {
     is_connected = argc > 1 && !strcmp(argv[1], "-c");
+    is_single = argc > 1 && !strcmp(argv[1], "-s");
     backend = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(5000), .sin_addr.s_addr = inet_addr("10.2.0.2")};
     proxy = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(3479), .sin_addr.s_addr = inet_addr("10.2.0.1")};
     table = mmap(0, sizeof *table * TABLE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -123,6 +142,12 @@ int main(int argc, char **argv) {
     if (is_connected && connect(backend_side, (void *)&backend, sizeof backend)) return 1;
     static struct batch batch;
     batch.slots = mmap(0, BATCH * SLOT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    struct pollfd both[2] = {{.fd = client_side, .events = POLLIN}, {.fd = backend_side, .events = POLLIN}};
+    while (is_single) {
+        poll(both, 2, -1);
+        if (both[0].revents) to_backend(&batch);
+        if (both[1].revents) to_clients(&batch);
+    }
     int epoll = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = 0}, ready[2];
     epoll_ctl(epoll, EPOLL_CTL_ADD, client_side, &event);
