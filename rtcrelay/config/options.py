@@ -118,6 +118,15 @@ LOG_FORMAT = Setting(
     "auto",
     shared=True,
 )
+LOG_ADDRESSES = Setting(
+    "log_addresses",
+    "",
+    "Let log lines name clients' addresses. Without it only those of -v do.",
+    text.parse_switch,
+    "false",
+    switch=True,
+    shared=True,
+)
 INSECURE_PUBLIC = Setting(
     "spp_insecure_public",
     "",
@@ -249,6 +258,7 @@ RELAY = (
     _admin("relay.sock"),
     METRICS,
     LOG_FORMAT,
+    LOG_ADDRESSES,
     INSECURE_PUBLIC,
 )
 """What `rtcrelay serve relay` can be told."""
@@ -370,6 +380,7 @@ TRANSCEIVER = (
         many=True,
     ),
     LOG_FORMAT,
+    LOG_ADDRESSES,
     INSECURE_PUBLIC,
 )
 """What `rtcrelay serve transceiver` can be told."""
@@ -440,6 +451,7 @@ SIGNALING = (
     METRICS,
     _ALIKE["cors_origin"],
     LOG_FORMAT,
+    LOG_ADDRESSES,
 )
 """What `rtcrelay serve signaling` can be told."""
 
@@ -447,6 +459,7 @@ PARROT = (
     Setting("http", "ADDR", "TCP address of its WebSockets.", text.address(8091), "127.0.0.1:8091"),
     _ALIKE["auth_token_file"],
     LOG_FORMAT,
+    LOG_ADDRESSES,
 )
 """What `rtcrelay serve parrot` can be told."""
 
