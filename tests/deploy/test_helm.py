@@ -64,7 +64,7 @@ def test_what_would_run_is_what_was_reviewed(name: str) -> None:
 @pytest.mark.parametrize("version", ["1.27", "1.37"])
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_kubernetes_takes_every_object(name: str, version: str) -> None:
-    from kubernetes_validate import validate  # type: ignore[import-untyped]
+    from kubernetes_validate import validate  # type: ignore[import-untyped]  # it has no types
 
     for each in rendered(name):
         if each["kind"] != "ServiceMonitor":  # the Prometheus operator's
