@@ -64,7 +64,7 @@ def test_what_would_run_is_what_was_reviewed(name: str) -> None:
 @pytest.mark.parametrize("version", ["1.27", "1.37"])
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_kubernetes_takes_every_object(name: str, version: str) -> None:
-    from kubernetes_validate import validate  # type: ignore[import-untyped]
+    from kubernetes_validate import validate  # type: ignore[import-untyped]  # it has no types
 
     for each in rendered(name):
         if each["kind"] != "ServiceMonitor":  # the Prometheus operator's
@@ -125,7 +125,8 @@ def test_probes_ask_the_process_alone(name: str) -> None:
 @pytest.mark.parametrize("name", ["one-host", "one-cluster"])
 def test_spp_reaches_a_transceiver_from_relays_only(name: str) -> None:
     rules = one(name, "NetworkPolicy", "transceiver")["spec"]["ingress"]
-    (sources,) = [rule["from"] for rule in rules if {"port": "spp", "protocol": "UDP"} in rule["ports"]]
+    media = {"port": 7000, "endPort": 7000, "protocol": "UDP"}
+    (sources,) = [rule["from"] for rule in rules if media in rule["ports"]]
     if name == "one-host":
         assert sources == [{"ipBlock": {"cidr": "192.168.1.20/32"}}]
     else:
@@ -202,6 +203,13 @@ def test_values_that_make_no_sense_are_refused_with_a_reason(values: list[str], 
     done = helm("template", "rtcrelay", str(CHART), *values)
     assert done.returncode != 0
     assert complaint in done.stderr
+
+
+def test_relays_and_policies_know_the_ports_of_all_workers() -> None:
+    config = one("many-regions", "ConfigMap", "config")["data"]["config.toml"]
+    assert 'transceivers = ["10.7.0.0/16:7000-7003"]' in config
+    rules = one("many-regions", "NetworkPolicy", "transceiver")["spec"]["ingress"]
+    assert {"port": 7000, "endPort": 7003, "protocol": "UDP"} in rules[0]["ports"]
 
 
 def test_settings_come_out_as_they_went_in() -> None:
