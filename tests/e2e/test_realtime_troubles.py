@@ -73,6 +73,9 @@ async def test_rubbish_is_borne_a_while_then_the_page_is_told_and_the_call_ends(
         nonlocal sessions
         sessions += 1
         await socket.send_json({"type": "session.created", "session": {"type": "realtime"}})
+        # Who is not connected yet can be told nothing.
+        while sessions == 1 and (await socket.receive_json())["type"] != "begin":
+            pass
         for rubbish in ("", "[]", '{"type": 7}', "\0", '{"type":"response.output_audio.delta","delta":"%%%"}') * 2:
             await socket.send_str(rubbish)
 
@@ -81,6 +84,8 @@ async def test_rubbish_is_borne_a_while_then_the_page_is_told_and_the_call_ends(
         voice_service(tmp_path, backend=url) as served,
         called(served, microphone) as page,
     ):
+        await page.until_event("session.created", 60.0)
+        await page.send('{"type":"begin"}')
         _, closing = await page.until_event("closing", 60.0)
         codes = [event["error"]["code"] for _, event in await page.events() if event["type"] == "error"]
     assert closing["reason"] == "backend_lost"
