@@ -286,7 +286,8 @@ class Relay:
 
     def restore(self, routes: Sequence[tuple[Address, int, Address]]) -> int:
         """Takes routes that a cache remembers: (client, ingress id, next hop). Returns how many made
-        a claim; none does on a path that has a confirmed one, or outside the policy's networks."""
+        a claim; none does on a path that has a confirmed one, or outside the policy's networks. A relay
+        of another cluster stands for any of that cluster's, of which one that lives is chosen."""
 
     def kill(self, paths: Sequence[tuple[Address, int]]) -> int:
         """Ends paths (client, ingress id) with all their claims; returns how many were there. What comes

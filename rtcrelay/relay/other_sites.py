@@ -30,7 +30,7 @@ def other_sources(settings: RelaySettings) -> tuple[Source, ...]:
     return tuple(source for source in sources if source.url != settings.redis)
 
 
-async def look_around(settings: RelaySettings, password: str | None, table: ClusterTable) -> None:
+def look_around(settings: RelaySettings, password: str | None, table: ClusterTable) -> None:
     """Fills a table once, before a successor takes over: its first packet may be one for another cluster. A Redis that
     does not answer is left out."""
     import asyncio
@@ -54,8 +54,11 @@ async def look_around(settings: RelaySettings, password: str | None, table: Clus
         finally:
             await store.close()
 
-    own = [look(settings.redis, password, None)] if settings.redis is not None else []
-    await asyncio.gather(*own, *(look(each.url, each.password, each) for each in other_sources(settings)))
+    async def look_at_all() -> None:
+        own = [look(settings.redis, password, None)] if settings.redis is not None else []
+        await asyncio.gather(*own, *(look(each.url, each.password, each) for each in other_sources(settings)))
+
+    asyncio.run(look_at_all())
 
 
 class OtherSites:

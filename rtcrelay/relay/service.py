@@ -22,7 +22,7 @@ from rtcrelay.errors import ConfigError, ExitStatus, bind_error
 from rtcrelay.keys import KeyFile
 from rtcrelay.metrics.listener import MetricsListener
 from rtcrelay.relay.cluster_table import ClusterTable
-from rtcrelay.relay.other_sites import other_sources
+from rtcrelay.relay.other_sites import look_around, other_sources
 from rtcrelay.relay.policy import load_policy, make_policy, relay_config
 from rtcrelay.store.redis_password import read_redis_password
 
@@ -113,11 +113,7 @@ def start(relay: Relay) -> None:
 
 def look_first(settings: RelaySettings, key_file: KeyFile, password: str | None, table: ClusterTable) -> Policy:
     """The policy of a successor, which knows other clusters by their heartbeats before it takes over."""
-    import asyncio
-
-    from rtcrelay.relay.other_sites import look_around
-
-    asyncio.run(look_around(settings, password, table))
+    look_around(settings, password, table)
     return make_policy(settings, key_file, clusters=table.relays)
 
 

@@ -109,6 +109,9 @@ def test_the_settings_may_come_from_the_configuration_file(cli: Cli, tmp_path: P
     assert "28 forwarded, 30 returned, 2 dropped (cluster_unknown 2)" in done.err
     assert not {"tone", "shown"} & set(rows[0])
     assert rows[0]["time"].endswith("Z")
+    assert "heartbeats" not in done.err
+    done = cli("explain", "-r", str(CALL), "--config", str(config), "--redis", "redis://127.0.0.1", "-o", "jsonl")
+    assert "heartbeats are not read here: --clusters ID=ADDR has what" in done.err
 
 
 def test_a_capture_from_elsewhere_is_mapped_by_vip(cli: Cli, demo_keys: str) -> None:  # noqa: F811

@@ -84,7 +84,7 @@ async def test_a_successor_knows_the_clusters_before_it_takes_over(tmp_path: Pat
                 await ingress.daemon.wait()
                 assert sorted(await table_of(ingress)) == sorted(world.relays)
                 assert "relays of other clusters" not in successor.log.read_text(), "it has learned nothing since"
-                await more_audio(caller, 50, 10.0)
+                await more_audio(caller, 50, 20.0)
             finally:
                 await successor.stop()
 
@@ -108,7 +108,7 @@ async def test_an_ingress_dies_in_mid_call_and_another_knows_the_way(
             await until_route_is_written(world, first if not shared else world.relays[hop])
             await first.daemon.kill()
             nat.target = second.public
-            await more_audio(caller, 50, 10.0)
+            await more_audio(caller, 50, 20.0)
             assert await remembered(second) == 1
             assert await world.hop(second) == hop, "the relay that has the path already"
             assert (await second.admin.stats()).count("routed_by_ufrag") == 0
@@ -116,7 +116,7 @@ async def test_an_ingress_dies_in_mid_call_and_another_knows_the_way(
             await until_table(first, list(world.relays))
             await second.daemon.kill()
             nat.target = first.public
-            await more_audio(caller, 50, 10.0)
+            await more_audio(caller, 50, 20.0)
             assert await world.hop(first) == hop
         stats = await world.transceiver_admin.stats()
         assert stats.count("sessions_created") == stats.count("dtls_connected") == 1

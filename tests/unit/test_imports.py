@@ -152,7 +152,9 @@ EVERY_START = (
     "relay/service.py",
     "relay/early_answers.py",
     "store/route_entry.py",
+    "relay/cluster_table.py",
     "relay/policy.py",
+    "store/sources.py",
     "store/redis_password.py",
     "cli/app.py",
 )
