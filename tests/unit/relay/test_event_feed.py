@@ -3,51 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from dataclasses import dataclass
 from typing import cast
 
 from rtcrelay._dataplane import Event
 from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.flow_events import MAX_WAITING, _Reader
 
-Address = tuple[str, int]
-
-
-@dataclass
-class PlayedEvent:
-    what: str
-    client: Address
-    ingress: int = 3479
-    next_hop: Address | None = ("10.0.3.1", 7000)
-    alone: bool = True
-
-
-class PlayedRelay:
-    """A data plane whose events a test makes."""
-
-    def __init__(self) -> None:
-        self.told, self._tell = os.pipe()
-        self.waiting: list[PlayedEvent] = []
-        self.lost = 0
-        self.listening: list[tuple[bool, bool]] = []
-
-    def tell(self, *events: PlayedEvent) -> None:
-        self.waiting += events
-        os.write(self._tell, b"!")
-
-    def listen(self, listening: bool, *, route_cache: bool = False) -> int:
-        self.listening.append((listening, route_cache))
-        return self.told
-
-    def events(self, limit: int = 4096) -> tuple[list[Event], int]:
-        os.read(self.told, 4096)
-        taken, self.waiting = self.waiting, []
-        return cast(list[Event], taken), self.lost
-
-    def close(self) -> None:
-        os.close(self.told)
-        os.close(self._tell)
+from .played import Address, PlayedEvent, PlayedRelay
 
 
 def client(port: int) -> Address:

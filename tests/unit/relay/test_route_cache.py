@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from store.played import relay_settings
 
-from rtcrelay._dataplane import Event
 from rtcrelay.errors import BackendError
 from rtcrelay.relay import route_cache
 from rtcrelay.relay.cluster_table import ClusterTable
@@ -21,51 +19,7 @@ from rtcrelay.relay.event_feed import EventFeed
 from rtcrelay.relay.route_cache import RouteCache
 from rtcrelay.store.route_entry import PathKey, RouteEntry, read_entry
 
-Address = tuple[str, int]
-T1: Address = ("10.0.3.1", 7000)
-
-
-@dataclass
-class PlayedEvent:
-    what: str
-    client: Address
-    ingress: int = 3479
-    next_hop: Address | None = T1
-    alone: bool = True
-
-
-class PlayedRelay:
-    """A data plane whose events and answers a test can see."""
-
-    def __init__(self) -> None:
-        self.told, self._tell = os.pipe()
-        self.waiting: list[PlayedEvent] = []
-        self.lost = 0
-        self.listening: list[tuple[bool, bool]] = []
-        self.restored: list[tuple[Address, int, Address]] = []
-        self.allowed: Callable[[Address], bool] = lambda next_hop: True
-
-    def tell(self, *events: PlayedEvent) -> None:
-        self.waiting += events
-        os.write(self._tell, b"!")
-
-    def listen(self, listening: bool, *, route_cache: bool = False) -> int:
-        self.listening.append((listening, route_cache))
-        return self.told
-
-    def events(self, limit: int = 4096) -> tuple[list[Event], int]:
-        os.read(self.told, 4096)
-        taken, self.waiting = self.waiting, []
-        return cast(list[Event], taken), self.lost
-
-    def restore(self, routes: Sequence[tuple[Address, int, Address]]) -> int:
-        taken = [route for route in routes if self.allowed(route[2])]
-        self.restored += taken
-        return len(taken)
-
-    def close(self) -> None:
-        os.close(self.told)
-        os.close(self._tell)
+from .played import NEXT_HOP, Address, PlayedEvent, PlayedRelay
 
 
 @dataclass
@@ -138,7 +92,7 @@ def remembered(port: int, **changes: Any) -> tuple[str, str]:
     now = time.time_ns() // 1_000_000
     fields: dict[str, Any] = {
         "cluster": 7,
-        "next_hop": T1,
+        "next_hop": NEXT_HOP,
         "relay": "r",
         "created_ms": now,
         "expires_ms": now + 60_000,
@@ -152,7 +106,7 @@ async def test_an_established_route_is_written_with_its_expiry() -> None:
         await until(lambda: cache.counts.written == 1)
         entry = read_entry(store.values["rtcrelay:1:f:3479:1:198.51.100.7"])
         assert entry is not None
-        assert (entry.cluster, entry.next_hop, entry.relay) == (7, T1, "10.0.0.5:3479")
+        assert (entry.cluster, entry.next_hop, entry.relay) == (7, NEXT_HOP, "10.0.0.5:3479")
         assert entry.expires_ms - entry.created_ms == 150_000
         assert store.expire_seconds == 150
 
@@ -179,7 +133,7 @@ async def test_a_question_is_answered_from_the_store() -> None:
         store.values.update([remembered(1)])
         relay.tell(PlayedEvent("asked", client(1), next_hop=None), PlayedEvent("asked", client(2), next_hop=None))
         await until(lambda: cache.counts.missed == 1)
-        assert relay.restored == [(client(1), 3479, T1)]
+        assert relay.restored == [(client(1), 3479, NEXT_HOP)]
         assert (cache.counts.asked, cache.counts.found) == (2, 1)
 
 
@@ -240,7 +194,7 @@ async def test_what_was_being_written_at_the_end_is_not_lost() -> None:
 
 async def test_a_store_that_lies_is_refused_and_counted() -> None:
     async with playing() as (relay, store, cache):
-        relay.allowed = lambda next_hop: next_hop == T1
+        relay.allowed = lambda next_hop: next_hop == NEXT_HOP
         store.values.update(
             [
                 remembered(1, cluster=8),
