@@ -235,14 +235,17 @@ def test_an_up_that_fails_leaves_nothing_and_touches_nothing_of_others(bench: Be
     foreign = f"rrlab-{bench.name}-near"
     subprocess.run(["ip", "netns", "add", foreign], check=True)
     try:
-        with subprocess.Popen(["nsenter", f"--net={NAMESPACES / foreign}", "sleep", "1000"]) as theirs:
+        theirs = subprocess.Popen(["nsenter", f"--net={NAMESPACES / foreign}", "sleep", "1000"])
+        try:
             done = bench.lab("up", "--world", str(bench.world), expect=71)
             assert f"there is a network namespace {foreign}, which is not this laboratory's" in done.stderr
             bench.lab("down")
             assert bench.namespaces == [foreign]
             assert theirs.poll() is None
             assert [process.pid for process in find_in([foreign])] == [theirs.pid]
+        finally:
             theirs.kill()
+            theirs.wait()
     finally:
         subprocess.run(["ip", "netns", "delete", foreign], check=True)
     assert bench.is_gone
