@@ -44,8 +44,8 @@ def check_workers(found: Mapping[str, Value]) -> None:
         shared = set(spans["media"]) & set(spans["direct"])
         if shared:
             raise ConfigError(
-                f"{found['direct'].origin}: {found['direct'].words[0]!r} and {found['media'].origin} both need port"
-                f" {min(shared)} with {workers} workers",
+                f"{found['direct'].origin}: {found['direct'].words[0]!r} and --media"
+                f" {found['media'].words[0]!r} both need port {min(shared)} with {workers} workers",
                 hint=f"leave {workers} ports between them",
             )
     node, node_id = found["node"], found["node_id"]

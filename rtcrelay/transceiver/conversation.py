@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from rtcrelay.audio.ear import Ear
 from rtcrelay.transceiver.audio import OpusPacket
 from rtcrelay.transceiver.backends import Backend, BackendFactory, BaseBackend, Message
 from rtcrelay.transceiver.counters import Count, Counters, End
@@ -82,6 +83,7 @@ class Conversation:
         self._is_made = self.is_refused = False
         """``is_refused``: the backend hung up, or raised, while it was made: there is no call."""
         self._backend: Backend = BaseBackend()
+        self._heard: Ear | None = None
         try:
             self._backend = make_backend(self)
         except Exception:
@@ -92,6 +94,12 @@ class Conversation:
     def wants_dtx(self) -> bool:
         """See `Backend.wants_dtx`."""
         return self._backend.wants_dtx
+
+    @property
+    def ear(self) -> Ear | None:
+        """What the backend hears the client by, also when the session is over; None: it takes packets."""
+        found = getattr(self._backend, "ear", None)
+        return found if isinstance(found, Ear) else self._heard
 
     # -- Call: what the backend can do
 
@@ -163,6 +171,7 @@ class Conversation:
         """The session is over: no frames any more, and the backend knows."""
         if self._ticket is not None:
             self._clock.remove(self._ticket)
+        self._heard = self.ear
         backend, carrier = self._backend, self._carrier
         self._backend, self._carrier, self._on_frame, self._ticket = BaseBackend(), _Nobody(self._carrier), None, None
         self._may_send = False

@@ -53,8 +53,9 @@ def describe_session(session: Session, node: str, now: float) -> dict[str, objec
     Opus packets. ``rtp_lost_in``: packets of the client that never came; ``rtp_lost_out``: what the client last said of
     ours. ``loss_in`` and ``loss_out``: the lost part, 0 to 1, between the last two reports. ``jitter_in_ms``,
     ``jitter_out_ms``: as RFC 3550 counts it. ``round_trip_ms``: of the last report, null: none yet.
-    Other ``*_ms``: age at the first check, at the keys (False Start), at the end of the DTLS handshake, at the first
-    RTP packet in and out, in milliseconds since the offer; null: not yet.
+    ``ear_*``: what became of the client's voice on its way to samples, see `rtcrelay.audio.ear.Ear`; null: the backend
+    takes packets. Other ``*_ms``: age at the first check, at the keys (False Start), at the end of the DTLS handshake,
+    at the first RTP packet in and out, in milliseconds since the offer; null: not yet.
     """
     path, dtls = session.link.paths.selected, session.dtls
     return {
@@ -75,6 +76,7 @@ def describe_session(session: Session, node: str, now: float) -> dict[str, objec
         "moves": session.link.paths.moves,
         "channels": session.messages.open_channels,
         **_media(session),
+        **_heard(session),
         "age_s": round(now - session.marks.created, 3),
         "idle_s": round(now - session.link.heard_at, 3),
         **session.marks.ages_ms(),
@@ -126,6 +128,16 @@ def describe_media(session: Session, now: float) -> dict[str, object]:
         "moves": session.link.paths.moves,
         **_media(session),
     }
+
+
+_HEARD: Final = (
+    *("lost_packets", "recovered_packets", "late_packets", "concealed_frames", "silent_frames", "waits_frames"),
+)  # fmt: skip
+
+
+def _heard(session: Session) -> dict[str, int | None]:
+    ear = session.conversation.ear
+    return {f"ear_{name}": None if ear is None else getattr(ear, name) for name in _HEARD}
 
 
 def _media(session: Session) -> dict[str, object]:

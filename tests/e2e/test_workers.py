@@ -20,7 +20,7 @@ from rtcrelay.client.demo.processes import is_free
 
 from .test_owner_routing import FRAGMENT, PATCH
 from .waiting import until
-from .workers import ended, is_alive, until_gone, workers
+from .workers import OFFER, SDP, ended, is_alive, until_gone, workers
 
 
 def cli(*arguments: str) -> list[dict[str, object]]:
@@ -76,6 +76,14 @@ async def test_calls_over_one_connection_are_spread_evenly(tmp_path: Path) -> No
         counts = await service.counts()
         assert sum(counts) == 30
         assert max(counts) - min(counts) <= 2, counts
+        base = service.node.url.removesuffix("/whip")
+        for _ in range(6):  # as OpenAI's interface has it; each request over a connection of its own
+            offer = aiohttp.ClientSession()
+            async with offer as http, http.post(f"{base}/v1/realtime/calls", data=OFFER, headers=SDP) as response:
+                assert response.status == 201
+                place, node = response.headers["Location"], response.headers["X-Rtcrelay-Node"]
+            async with aiohttp.ClientSession() as http, http.post(f"{base}{place}/hangup") as response:
+                assert (response.status, response.headers["X-Rtcrelay-Node"]) == (200, node)
 
 
 async def test_a_full_worker_gives_calls_to_one_that_has_room(tmp_path: Path) -> None:

@@ -46,7 +46,6 @@ async def run(directory: Path, *words: str) -> tuple[int, str]:
     [
         (("--backend", "parrots"), 78, "there is no backend 'parrots'"),
         (("--backend", "python:nothing:Nobody"), 78, "nothing"),
-        (("--auth-token-file", "/nonexistent"), 78, "cannot read token file /nonexistent"),
     ],
 )
 async def test_what_is_wrong_is_said_once_and_as_by_one_process(
@@ -138,22 +137,6 @@ async def test_the_service_manager_hears_of_the_whole(tmp_path: Path, manager: s
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-async def test_a_worker_that_is_stuck_is_killed_and_started_again(tmp_path: Path) -> None:
-    async with workers(tmp_path, 2) as service:
-        stuck, other = await service.pids()
-        os.kill(stuck, signal.SIGSTOP)
-        await service.until_said(f"(process {stuck}) is stuck, it is killed", 40.0)
-        await until_gone([stuck])
-
-        async def text() -> str:
-            return (await service.get("/metrics"))[1]
-
-        await until(text, lambda page: 'worker_up{worker="0"} 1.0' in page, "another process")
-        first, second = await service.pids()
-        assert first != stuck
-        assert second == other
 
 
 async def test_a_worker_that_an_operator_ends_is_started_again(tmp_path: Path) -> None:

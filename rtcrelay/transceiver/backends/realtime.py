@@ -69,6 +69,11 @@ class RealtimeBackend(BaseBackend):
         self._line = Line(service, self, call.id)
         call.start_frames(self._on_frame)
 
+    @property
+    def ear(self) -> Ear:
+        """What was lost and made up, in its counters, since the service chose the format."""
+        return self._ear
+
     # -- the client
 
     def on_opus(self, packet: OpusPacket) -> None:

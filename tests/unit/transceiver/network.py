@@ -174,6 +174,10 @@ class Caller:
         self.network.receive(at or self.at, packet)
         return packet
 
+    def lose(self) -> None:
+        """Sends one packet that never comes."""
+        self._sequence += 1
+
     def connect(self) -> None:
         """One check, and the handshake to its end."""
         self.check()

@@ -10,6 +10,7 @@ import pytest
 
 from rtcrelay.daemon import _JsonFormatter
 from rtcrelay.transceiver.counters import Drop, End
+from rtcrelay.transceiver.report import describe_session
 
 from .network import Caller, Network
 
@@ -91,3 +92,26 @@ def test_the_log_has_one_line_of_json_about_each_session(call: Caller, caplog: p
     assert 0 <= line["first_check_ms"] <= line["keys_ms"] <= line["dtls_ms"] <= line["first_rtp_in_ms"]
     assert line["age_s"] == pytest.approx(0.4, abs=0.05)
     assert call.answer.ice.password not in json.dumps(line)
+    assert line["ear_lost_packets"] is None, "echo takes packets"
+
+
+def test_what_was_lost_and_made_up_on_the_way_to_samples_is_shown_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    network = Network.make(tmp_path, backend="pcm-echo")
+    call = Caller(network)
+    call.connect()
+    for number in range(40):
+        network.pass_time(0.02)
+        call.lose() if number in (10, 11, 25) else call.speak()
+    row = describe_session(call.session, "test", network.now)
+    assert row["ear_lost_packets"] == 3
+    assert row["ear_recovered_packets"] == 2, "the one before each packet that came again"
+    assert row["ear_late_packets"] == 0
+    call.session.close(End.DELETED, network.now)
+    (record,) = [record for record in caplog.records if "ended" in record.getMessage()]
+    line = json.loads(_JsonFormatter().format(record))
+    heard = {name: value for name, value in row.items() if name.startswith("ear_")}
+    assert len(heard) == 6
+    assert heard == {name: line[name] for name in heard}
