@@ -8,13 +8,15 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rtcrelay.errors import ExitStatus, RtcrelayError
+from rtcrelay.log_events import values_of
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, TimerHandle
@@ -196,11 +198,23 @@ def _report_to(writer: int, work: Callable[[Callable[[], None]], ExitStatus]) ->
         return status
 
 
-def set_up_logging(form: str, *, verbosity: int = 0) -> None:
+Address = TypeVar("Address")
+_addresses_are_shown = True
+
+
+def shown_client(address: Address) -> Address | None:
+    """A client's address for the log, or None: whose calls are whose is told only if the operator asked for it."""
+    return address if _addresses_are_shown else None
+
+
+def set_up_logging(form: str, *, verbosity: int = 0, addresses: bool = False) -> None:
     """Sends log records to stderr. ``form``: ``text``, ``json``, or ``auto`` for text on a terminal and else JSON.
 
-    ``verbosity``: -1 warnings only, 0 information, 1 and above debugging.
+    ``verbosity``: -1 warnings only, 0 information, 1 and above debugging. ``addresses``: whether lines name clients'
+    addresses; when debugging they do.
     """
+    global _addresses_are_shown
+    _addresses_are_shown = addresses or verbosity > 0
     if form == "auto":
         form = "text" if sys.stderr.isatty() else "json"
     handler = logging.StreamHandler(sys.stderr)
@@ -217,6 +231,17 @@ def mark_logs(worker: int) -> None:
 
 
 _marks: dict[str, int] = {}
+
+
+def log_stray_failures() -> None:
+    """Has warnings of Python and failures of threads logged, a line each, instead of printed."""
+    logging.captureWarnings(True)
+    threading.excepthook = _log_thread_failure
+
+
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None:
+        log.error("a thread ended", exc_info=failure.exc_value)
 
 
 class _TextFormatter(logging.Formatter):
@@ -239,6 +264,7 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             **_marks,
             "message": record.getMessage(),
+            **values_of(record.msg, record.args),
         }
         line.update(getattr(record, "fields", {}))  # of records that a program wants to read
         if record.exc_info:

@@ -17,6 +17,8 @@ from typing import TypeVar
 
 import pytest
 
+from rtcrelay import daemon
+
 NO_SKIP = "RTCRELAY_TESTS_NO_SKIP"
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -60,7 +62,9 @@ def _logs_as_they_were() -> Generator[None]:
     """Takes back what a command that ran in this process did to logging."""
     root, ours = logging.getLogger(), logging.getLogger("rtcrelay")
     levels, handlers = (root.level, ours.level), list(root.handlers)
+    shows_clients = daemon._addresses_are_shown
     yield
+    daemon._addresses_are_shown = shows_clients
     root.setLevel(levels[0])
     ours.setLevel(levels[1])
     root.handlers[:] = handlers

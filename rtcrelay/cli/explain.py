@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = new_group()
 
-_NOT_FOR_DECISIONS = ("workers", "admin", "metrics", "log_format")
+_NOT_FOR_DECISIONS = ("workers", "admin", "metrics", "log_format", "log_addresses")
 SETTINGS = tuple(setting for setting in RELAY if setting.name not in _NOT_FOR_DECISIONS)
 """Those of a relay's settings that decide about packets."""
 

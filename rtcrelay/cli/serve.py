@@ -13,7 +13,7 @@ from rtcrelay import config
 from rtcrelay.cli.app import new_group
 from rtcrelay.cli.options import Common, Flags, leaf
 from rtcrelay.config.options import PARROT, RELAY, SIGNALING, TRANSCEIVER
-from rtcrelay.daemon import follow_parent, in_background, set_up_logging
+from rtcrelay.daemon import follow_parent, in_background, log_stray_failures, set_up_logging
 from rtcrelay.errors import ExitStatus, UsageError
 
 app = new_group()
@@ -144,5 +144,6 @@ def _serve(program: str, common: Common, flags: Flags, *, check: bool, print_con
         print(service.check(settings))
         return ExitStatus.OK
     follow_parent(os.environ)
-    set_up_logging(settings.log_format, verbosity=common.verbosity)
+    set_up_logging(settings.log_format, verbosity=common.verbosity, addresses=settings.log_addresses)
+    log_stray_failures()
     return ExitStatus(service.run(settings, read, **how))

@@ -121,6 +121,15 @@ LOG_FORMAT = Setting(
     "auto",
     shared=True,
 )
+LOG_ADDRESSES = Setting(
+    "log_addresses",
+    "",
+    "Let log lines name clients' addresses. Without it only those of -v do.",
+    text.parse_switch,
+    "false",
+    switch=True,
+    shared=True,
+)
 INSECURE_PUBLIC = Setting(
     "spp_insecure_public",
     "",
@@ -259,6 +268,7 @@ RELAY = (
     _admin("relay.sock"),
     METRICS,
     LOG_FORMAT,
+    LOG_ADDRESSES,
     INSECURE_PUBLIC,
 )
 """What `rtcrelay serve relay` can be told."""
@@ -402,6 +412,7 @@ TRANSCEIVER = (
         many=True,
     ),
     LOG_FORMAT,
+    LOG_ADDRESSES,
     INSECURE_PUBLIC,
 )
 """What `rtcrelay serve transceiver` can be told."""
@@ -472,6 +483,7 @@ SIGNALING = (
     METRICS,
     _ALIKE["cors_origin"],
     LOG_FORMAT,
+    LOG_ADDRESSES,
 )
 """What `rtcrelay serve signaling` can be told."""
 
@@ -479,6 +491,7 @@ PARROT = (
     Setting("http", "ADDR", "TCP address of its WebSockets.", text.address(8091), "127.0.0.1:8091"),
     _ALIKE["auth_token_file"],
     LOG_FORMAT,
+    LOG_ADDRESSES,
 )
 """What `rtcrelay serve parrot` can be told."""
 

@@ -57,6 +57,7 @@ def relay_settings(flags: Flags, config: Path | None = None, environ: Mapping[st
         admin_socket=found["admin"].parsed,
         metrics=found["metrics"].parsed,
         log_format=found["log_format"].parsed,
+        log_addresses=found["log_addresses"].parsed,
         spp_insecure_public=found["spp_insecure_public"].parsed,
     )
 
@@ -105,6 +106,7 @@ def transceiver_settings(
         admin_socket=found["admin"].parsed,
         metrics=found["metrics"].parsed,
         log_format=found["log_format"].parsed,
+        log_addresses=found["log_addresses"].parsed,
         cors_origins=found["cors_origin"].parsed,
         spp_insecure_public=found["spp_insecure_public"].parsed,
     )
@@ -137,6 +139,7 @@ def signaling_settings(
         metrics=found["metrics"].parsed,
         cors_origins=found["cors_origin"].parsed,
         log_format=found["log_format"].parsed,
+        log_addresses=found["log_addresses"].parsed,
     )
 
 
@@ -151,6 +154,7 @@ def parrot_settings(
         http=found["http"].parsed,
         auth_token_file=found["auth_token_file"].parsed,
         log_format=found["log_format"].parsed,
+        log_addresses=found["log_addresses"].parsed,
     )
 
 

@@ -61,6 +61,8 @@ class RelaySettings:
     """TCP address of metrics and health."""
     log_format: LogFormat = "auto"
     """How log lines look."""
+    log_addresses: bool = False
+    """Whether they name clients' addresses."""
     spp_insecure_public: bool = False
     """Whether SPP may go to networks outside the private ranges."""
 
@@ -135,6 +137,8 @@ class TransceiverSettings:
     """TCP address of metrics and health."""
     log_format: LogFormat = "auto"
     """How log lines look."""
+    log_addresses: bool = False
+    """Whether they name clients' addresses."""
     cors_origins: tuple[str, ...] = ()
     """Web origins that may use signaling."""
     spp_insecure_public: bool = False
@@ -158,6 +162,8 @@ class ParrotSettings:
     """File with the Bearer token; None only if ``http`` is a loopback address."""
     log_format: LogFormat = "auto"
     """How log lines look."""
+    log_addresses: bool = False
+    """Whether they name clients' addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +208,8 @@ class SignalingSettings:
     """Web origins that may use signaling."""
     log_format: LogFormat = "auto"
     """How log lines look."""
+    log_addresses: bool = False
+    """Whether they name clients' addresses."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
+from rtcrelay.daemon import shown_client
+
 log = logging.getLogger("rtcrelay.http")
 
 Factory: TypeAlias = Callable[[], asyncio.BaseProtocol]
@@ -98,7 +100,7 @@ class Door:
             if self._sources.total() >= self._most:
                 self._refuse(connection, f"{self._most} are open")
             elif self._sources[source] >= self._share:
-                self._refuse(connection, f"{source} has {self._share} open")
+                self._refuse(connection, f"{shown_client(source) or 'one source'} has {self._share} open")
             else:
                 self._open(connection, source)
 

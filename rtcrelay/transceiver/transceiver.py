@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rtcrelay._dataplane import Route
 from rtcrelay.config import TransceiverSettings
+from rtcrelay.daemon import shown_client
 from rtcrelay.errors import BackendError, ExitStatus
 from rtcrelay.http.owners import Owners
 from rtcrelay.keys import KeyFile, require_active_key
@@ -241,6 +242,7 @@ class Transceiver:
         end, why = session.end.name.lower(), session.dtls.detail
         row = describe_session(session, self.settings.node, self.now())
         fields = {"event": "session_ended", "reason": end, "detail": why, **row, "kind": "session_ended"}
+        fields["client"] = shown_client(row["client"])
         log.info("session %s ended: %s%s", session.id, end, why and f" ({why})", extra={"fields": fields})
         resource = self._resources.pop(session, None)
         if resource is not None:
