@@ -195,10 +195,11 @@ def generate() -> dict[str, str]:
 
 def reference() -> dict[str, str]:
     """What is made of the services, by its path in the repository."""
+    from rtcrelay.cli.capacity_docs import capacity_page
     from rtcrelay.cli.log_docs import logs_page
     from rtcrelay.cli.metric_docs import metrics_page  # it imports every service
 
-    return {"docs/metrics.md": metrics_page(), "docs/logs.md": logs_page()}
+    return {"docs/metrics.md": metrics_page(), "docs/logs.md": logs_page(), "docs/capacity.md": capacity_page()}
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ def test_a_committed_file_is_what_the_command_tree_makes(name: str) -> None:
     assert (REPOSITORY / name).read_text() == GENERATED[name], "run: python -m rtcrelay.cli.docs"
 
 
-@pytest.mark.parametrize("name", ["docs/metrics.md", "docs/logs.md"])
+@pytest.mark.parametrize("name", ["docs/capacity.md", "docs/logs.md", "docs/metrics.md"])
 def test_a_committed_reference_page_is_what_the_services_make(name: str) -> None:
     assert (REPOSITORY / name).read_text() == docs.reference()[name], "run: python -m rtcrelay.cli.docs"
 
