@@ -164,10 +164,10 @@ _MIDDLE = """\
   + (0.2 a relay + 0.5 a front) × nodes, as looking who lives. In pipelines, and routes of one moment in one command.
 
 **What runs out first.** At 100 calls nothing: the second relay is there for the first one's failure. At 10,000 it is
-the transceivers' cores by far, then a 1 Gbit/s interface; Redis does a hundredth of what it could. At 1,000,000 it is what
-surrounds the relays: 75 Gbit/s each way at many ingresses, a load balancer in front of each VIP, thousands of cores for
-backends. So it is a hundred sites of 10,000, each with a Redis of its own; only the keys are shared. A site is not made
-larger, because who looks grows with the square of the nodes.
+the transceivers' cores by far, then a 1 Gbit/s interface; Redis does a hundredth of what it could. At 1,000,000 it is
+what surrounds the relays: 75 Gbit/s each way at many ingresses, a load balancer in front of each VIP, thousands of
+cores for backends. So it is a hundred sites of 10,000, each with a Redis of its own; only the keys are shared. A site
+is not made larger, because who looks grows with the square of the nodes.
 
 ## Transceivers, by what answers
 """
@@ -176,10 +176,10 @@ _FIGURES = """\
 """
 _END = """\
 **Measured:** forwarding with 1,000 calls on one core, the path table with 100,000 paths, relays killed, handed over
-and re-hashed under 10,000 calls (5 packets a second each), sessions of a core, commands of 8 calls to a real Valkey (0.100
-a second and call at an idle time of 8 s, as the formula says). All on 2 virtual processors that other work shared; those
-by kind of backend are reckoned from the processor time at fewer sessions. **Reckoned only:** everything at 1,000,000
-calls, networks and load balancers, more than 2 cores, and what it costs to set up thousands of calls a second. Measure
-your own machine with `rtcrelay bench relay`, and watch `rtcrelay_transceiver_load` and
+and re-hashed under 10,000 calls (5 packets a second each), sessions of a core, commands of 8 calls to a real Valkey
+(0.100 a second and call at an idle time of 8 s, as the formula says). All on 2 virtual processors that other work
+shared; those by kind of backend are reckoned from the processor time at fewer sessions. **Reckoned only:** everything
+at 1,000,000 calls, networks and load balancers, more than 2 cores, and what it costs to set up thousands of calls a
+second. Measure your own machine with `rtcrelay bench relay`, and watch `rtcrelay_transceiver_load` and
 `rtcrelay_relay_receive_overflows_total` while you add calls.
 """
