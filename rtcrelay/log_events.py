@@ -76,7 +76,9 @@ EVENTS: Final[Mapping[str, Event]] = {
     # Transceivers.
     "rtcrelay %s, transceiver %s, %d workers": Event("workers_started", ("version", "node", "workers")),
     "all %d workers are ready": Event("workers_ready", ("workers",)),
-    "worker %d (process %d) ended%s: %s": Event("worker_ended", ("number", "pid", "how", "then")),
+    "worker %d (process %d) ended%s: %s": Event(
+        "worker_ended", ("number", "pid", "lost", "why"), "`worker`, `reason`, `sessions`"
+    ),
     "worker %d (process %d) is stuck, it is killed": Event("worker_stuck", ("number", "pid")),
     "worker %d died at once %d times in a row: the service ends": Event("workers_broken", ("number", "times")),
     "started with the settings as they were: %s": Event("worker_settings_kept", ("error",)),
