@@ -71,7 +71,18 @@ EVENTS: Final[Mapping[str, Event]] = {
     ),
     "%s serves again": Event("route_cache_back", ("store",)),
     "%s": Event("notice", ("sentence",)),  # what was counted, at most once a minute a kind; and warnings at the start
+    "heartbeats name relays that cannot be (%d times): %s": Event("cluster_relay_refused", ("times", "what")),
+    "relays of other clusters, also by their heartbeats: %s": Event("cluster_relays", ("clusters",)),
     # Transceivers.
+    "rtcrelay %s, transceiver %s, %d workers": Event("workers_started", ("version", "node", "workers")),
+    "all %d workers are ready": Event("workers_ready", ("workers",)),
+    "worker %d (process %d) ended%s: %s": Event(
+        "worker_ended", ("number", "pid", "lost", "why"), "`worker`, `reason`, `sessions`"
+    ),
+    "worker %d (process %d) is stuck, it is killed": Event("worker_stuck", ("number", "pid")),
+    "worker %d died at once %d times in a row: the service ends": Event("workers_broken", ("number", "times")),
+    "started with the settings as they were: %s": Event("worker_settings_kept", ("error",)),
+    "a defect of rtcrelay ended this worker": Event("worker_defect", (), "`exception`"),
     "rtcrelay %s, transceiver %s": Event("transceiver_started", ("version", "node")),
     "media on %s%s": Event("media_listening", ("address", "aside")),
     "signaling on %s://%s": Event("signaling_listening", ("scheme", "address")),
@@ -101,9 +112,7 @@ EVENTS: Final[Mapping[str, Event]] = {
     "rtcrelay %s, signaling for %d clusters": Event("signaling_started", ("version", "clusters")),
     "calls come in at %s://%s": Event("calls_listening", ("scheme", "address")),
     "%s of %s does not take calls: %s": Event("transceiver_out", ("address", "cluster", "reason")),
-    "heartbeats could not be read (%d times): %s; calls go to the transceivers that were known": Event(
-        "heartbeats_unread", ("times", "error")
-    ),
+    "heartbeats could not be read (%d times): %s": Event("heartbeats_unread", ("times", "error")),
     "ingress %s does not answer and is told to nobody": Event("ingress_down", ("ingress",)),
     "ingress %s answers or is no longer known": Event("ingress_up", ("ingress",)),
     "cannot ask %s: %s": Event("ingress_unasked", ("address", "error")),

@@ -157,17 +157,17 @@ both sides speaking all the time. Put your own figures in: the formulas are `pla
 which this page is made by (`python -m rtcrelay.cli.docs`).
 """
 _MIDDLE = """\
-- *Calls on a relay's core* = 0.6 / (50 × seconds for a packet there and one back). In bursts of 1 it is a third of that,
-  in bursts of 64 a third more: bursts come by themselves under load.
-- *Relays* = as many as a site's calls need and one more. *Transceivers* = calls / sessions of a core, and one more a site.
+- *Calls on a relay's core* = 0.6 / (50 × seconds for a packet there and one back). In bursts of 1 it is a third of
+  that, in bursts of 64 a third more: bursts come by themselves under load.
+- *Relays* = as many as a site's calls need and one more. *Transceivers* = calls / sessions of a core, and one more.
 - *Redis, of a site* = calls / 75 + calls / length of a call, as routes; + 1 a relay + 0.8 a transceiver, as heartbeats;
   + (0.2 a relay + 0.5 a front) × nodes, as looking who lives. In pipelines, and routes of one moment in one command.
 
-**What runs out first.** At 100 calls nothing: the second relay is there for the first one's failure. At 10,000 it is the
-transceivers' cores by far, then a 1 Gbit/s interface; Redis does a hundredth of what it could. At 1,000,000 it is what
-surrounds the relays: 75 Gbit/s each way at many ingresses, a load balancer in front of each VIP, thousands of cores for
-backends. So it is a hundred sites of 10,000, each with a Redis of its own; only the keys are shared. A site is not made
-larger, because who looks grows with the square of the nodes.
+**What runs out first.** At 100 calls nothing: the second relay is there for the first one's failure. At 10,000 it is
+the transceivers' cores by far, then a 1 Gbit/s interface; Redis does a hundredth of what it could. At 1,000,000 it is
+what surrounds the relays: 75 Gbit/s each way at many ingresses, a load balancer in front of each VIP, thousands of
+cores for backends. So it is a hundred sites of 10,000, each with a Redis of its own; only the keys are shared. A site
+is not made larger, because who looks grows with the square of the nodes.
 
 ## Transceivers, by what answers
 """
@@ -175,11 +175,11 @@ _FIGURES = """\
 ## Figures
 """
 _END = """\
-**Measured:** forwarding with 1,000 calls on one core, the path table with 100,000 paths, relays killed, handed over and
-re-hashed under 10,000 calls (5 packets a second each), sessions of a core, commands of 8 calls to a real Valkey (0.100 a
-second and call at an idle time of 8 s, as the formula says). All on 2 virtual processors that other work shared; figures
-by kind of backend are reckoned from the processor time at fewer sessions. **Reckoned only:** everything at 1,000,000
-calls, networks and load balancers, more than 2 cores, and what it costs to set up thousands of calls a second. Measure
-your own machine with `rtcrelay bench relay`, and watch `rtcrelay_transceiver_load` and
+**Measured:** forwarding with 1,000 calls on one core, the path table with 100,000 paths, relays killed, handed over
+and re-hashed under 10,000 calls (5 packets a second each), sessions of a core, commands of 8 calls to a real Valkey
+(0.100 a second and call at an idle time of 8 s, as the formula says). All on 2 virtual processors that other work
+shared; those by kind of backend are reckoned from the processor time at fewer sessions. **Reckoned only:** everything
+at 1,000,000 calls, networks and load balancers, more than 2 cores, and what it costs to set up thousands of calls a
+second. Measure your own machine with `rtcrelay bench relay`, and watch `rtcrelay_transceiver_load` and
 `rtcrelay_relay_receive_overflows_total` while you add calls.
 """

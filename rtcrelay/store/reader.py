@@ -79,8 +79,7 @@ class NodesReader:
                 self._readings[source] = _Reading(store, asyncio.create_task(self._read(source, store)))
 
     async def _read(self, source: Source, store: LateStore) -> None:
-        form = f"heartbeats in {source.name} could not be read (%d times): %s; {self._then}"
-        complaints = Complaints(self._log, form)
+        complaints = Complaints(self._log, "heartbeats could not be read (%d times): %s")
         try:
             while True:
                 serves = await self._read_once(source, store, complaints)
@@ -97,9 +96,9 @@ class NodesReader:
             found = tuple(node for node in nodes.found if source.speaks_for(node.cluster))
             self._taker.take(source, Nodes(found, nodes.refused))
         except (BackendError, TimeoutError) as error:
-            complaints.tell(str(error) or "no answer in time")
+            complaints.tell(f"in {source.name}: {str(error) or 'no answer in time'}; {self._then}")
         except Exception as defect:  # of ours, but the next round may do better
-            complaints.tell(f"{type(defect).__name__}: {defect}", traceback=True)
+            complaints.tell(f"in {source.name}: {type(defect).__name__}: {defect}; {self._then}", traceback=True)
         else:
             return True
         self._taker.miss(source)

@@ -97,7 +97,7 @@ async def test_one_that_is_down_harms_no_other_and_is_told_of_once(
         assert set(taken.misses) == {"redis://eu"}
         told = [record.message for record in caplog.records if record.name == log.name]
         assert len(told) == 1
-        assert told[0].startswith("heartbeats in redis://eu could not be read (1 times)")
+        assert told[0].startswith("heartbeats could not be read (1 times): in redis://eu: ")
         stores["redis://eu"].down = False
         stores["redis://eu"].beat(heartbeat(cluster=7))
         await until(lambda: taken.nodes.get("redis://eu") == [(7, "a")])
