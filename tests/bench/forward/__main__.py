@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def main() -> None:
     plan, json_file = _arguments()
     if os.geteuid() != 0:
         raise SystemExit("the bench makes network namespaces, so it must run as root")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # what it made is removed
     with tempfile.TemporaryDirectory() as folder:
         built = build(Path(folder), max(plan.flows))
         rows = measure(plan, built)
