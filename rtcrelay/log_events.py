@@ -73,6 +73,9 @@ EVENTS: Final[Mapping[str, Event]] = {
     "%s": Event("notice", ("sentence",)),  # what was counted, at most once a minute a kind; and warnings at the start
     "heartbeats name relays that cannot be (%d times): %s": Event("cluster_relay_refused", ("times", "what")),
     "relays of other clusters, also by their heartbeats: %s": Event("cluster_relays", ("clusters",)),
+    "the relays of other clusters are not known before the first heartbeats: %s": Event(
+        "cluster_relays_unread", ("error",)
+    ),
     # Transceivers.
     "rtcrelay %s, transceiver %s, %d workers": Event("workers_started", ("version", "node", "workers")),
     "all %d workers are ready": Event("workers_ready", ("workers",)),
