@@ -19,7 +19,7 @@ class Figure(NamedTuple):
 PACKETS: Final = Figure(50, "packets a second each way of a call", "frames of 20 ms")
 PAYLOAD: Final = Figure(160, "bytes in a datagram", "tests/bench/forward, its size of a voice packet")
 ROUND_TRIP: Final = Figure(
-    9518,
+    9087,
     "ns of a relay's processor for a packet there and one back, in bursts of 8",
     "python -m tests.bench.forward --flows 1000 --sizes 160 --echoes kernel",
 )
@@ -36,10 +36,10 @@ CALL: Final = Figure(180, "s that a call takes", "assumed: put your own in")
 
 BACKENDS: Final = {
     "echo": Figure(567, "sessions on 70 % of a core", "python -m tests.bench.sessions"),
-    "packets": Figure(507, "sessions on 70 % of a core", "python -m tests.bench.voice"),
-    "PCM in": Figure(315, "sessions on 70 % of a core", "python -m tests.bench.voice"),
-    "PCM both ways": Figure(74, "sessions on 70 % of a core", "python -m tests.bench.voice"),
-    "realtime": Figure(49, "sessions on 70 % of a core", "python -m tests.bench.voice"),
+    "packets": Figure(730, "sessions on 70 % of a core", "python -m tests.bench.voice --find"),
+    "PCM in": Figure(414, "sessions on 70 % of a core", "python -m tests.bench.voice --find"),
+    "PCM both ways": Figure(74, "sessions on 70 % of a core", "python -m tests.bench.voice --find"),
+    "realtime": Figure(55, "sessions on 70 % of a core", "python -m tests.bench.voice --find"),
 }
 SIZES: Final = (100, 10_000, 1_000_000)
 SITE: Final = 10_000
@@ -178,7 +178,7 @@ _END = """\
 **Measured:** forwarding with 1,000 calls on one core, the path table with 100,000 paths, relays killed, handed over
 and re-hashed under 10,000 calls (5 packets a second each), sessions of a core, commands of 8 calls to a real Valkey
 (0.100 a second and call at an idle time of 8 s, as the formula says). All on 2 virtual processors that other work
-shared; those by kind of backend are reckoned from the processor time at fewer sessions. **Reckoned only:** everything
+shared; sessions with real-time priority, because of that other work. **Reckoned only:** everything
 at 1,000,000 calls, networks and load balancers, more than 2 cores, and what it costs to set up thousands of calls a
 second. Measure your own machine with `rtcrelay bench relay`, and watch `rtcrelay_transceiver_load` and
 `rtcrelay_relay_receive_overflows_total` while you add calls.
