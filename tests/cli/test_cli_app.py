@@ -109,7 +109,9 @@ def test_variables_are_unambiguous() -> None:
         assert len(names) == len(set(names))
     both = {s.name: s for s in RELAY}
     for setting in TRANSCEIVER:
-        if setting.name in both and setting.name != "admin":
+        if setting.name == "workers":  # of either how many processors it may use: threads here, processes there
+            assert (setting.parse, setting.default) == (both["workers"].parse, both["workers"].default)
+        elif setting.name in both and setting.name != "admin":
             assert setting is both[setting.name]
 
 
