@@ -72,7 +72,7 @@ async def test_the_plot_gets_a_point_each_second(site: Site) -> None:
     async with browser_call(site.transceivers[0].page) as call:
         await call.until_state("connected")
         for figure, now in (("round-trip", r"[\d.]+ ms"), ("jitter", r"[\d.]+ ms"), ("loss", r".*/ 0 %")):
-            await until(partial(line_of, call, f"#{figure}-plot"), lambda line: line.count("L") >= 3, figure)
+            await until(partial(line_of, call, f"#{figure}-plot"), lambda line: line.count("L") >= 4, figure)
             read = partial(call.page.inner_text, f"#{figure}-plot .now")
             await until(read, partial(shows, now), f"{figure}: {now}")
         assert await call.page.evaluate("window.rtcrelay.samples.length") >= 4
