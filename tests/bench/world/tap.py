@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import select
 import socket
-import threading
 import time
 from itertools import pairwise
 from typing import Final
+
+from recovery.packet_tap import ETH_P_IP, PacketTap
 
 from rtcrelay._dataplane import SPP_HEADER
 from rtcrelay.lab.kernel import inside
 from rtcrelay.lab.plan import DIRECT_PORT, MEDIA_PORT, Host
 
-_ETH_P_IP: Final = 0x0800
-_SO_TIMESTAMPNS: Final = 35
 _UDP: Final = 17
 _PACKET_OUTGOING: Final = 4
 
 
-class Tap:
-    """Listens on one host from entering the context to leaving it: the RTP packets that it receives."""
+class Tap(PacketTap):
+    """On one host: the RTP packets that it receives."""
 
     def __init__(self, host: Host) -> None:
         self._is_server = host.role == "transceiver"
         with inside(host.namespace):
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
+        super().__init__(sock, 1 << 22, 2048)
         self._times: list[float] = []
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Tap:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._socket.close()
 
     def forget(self) -> None:
         """Begins anew."""
@@ -50,6 +36,7 @@ class Tap:
     def arrivals(self) -> list[float]:
         """Unix times, in order."""
         with self._lock:
+            self._check()
             return list(self._times)
 
     def gap_ms(self, since: float) -> float:
@@ -57,15 +44,10 @@ class Tap:
         times = [*self.arrivals, time.time()]
         return max((1000 * (after - before) for before, after in pairwise(times) if after >= since), default=0.0)
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            if not select.select([self._socket], [], [], 0.1)[0]:
-                continue
-            packet, ancillary, _, address = self._socket.recvmsg(2048, 100)
-            if address[2] != _PACKET_OUTGOING and self._is_voice(packet):
-                seconds, nanoseconds = (int.from_bytes(ancillary[0][2][i : i + 8], "little") for i in (0, 8))
-                with self._lock:
-                    self._times.append(seconds + nanoseconds / 1e9)
+    def _take(self, at: float, packet: bytes, kind: int) -> None:
+        if kind != _PACKET_OUTGOING and self._is_voice(packet):
+            with self._lock:
+                self._times.append(at)
 
     def _is_voice(self, packet: bytes) -> bool:
         header = 4 * (packet[0] & 15)
